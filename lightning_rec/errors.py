@@ -52,6 +52,7 @@ _PACKAGES = {
     "Stemmer": "PyStemmer",
     "prometheus_client": "prometheus-client",
     "kafka": "kafka-python",
+    "PIL": "Pillow",
 }
 
 

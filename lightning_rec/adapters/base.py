@@ -55,7 +55,8 @@ class Adapter(ABC):
             "model|item|encoder",
             "pretrained",
             "tunes what was trained before, and there is nothing to adapt here",
-            "drop adapter=, or say item=text, or encoder.run=FOLDER with a model of clicks",
+            "drop adapter= (given vectors and pictures are not tuned), or say item=text, or "
+            "encoder.run=FOLDER with a model of clicks",
         ),
     )
 

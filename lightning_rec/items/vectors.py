@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
+from lightning_rec.errors import UserError
 from lightning_rec.items.base import OfVectors, Reading
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
 from lightning_rec.ranges import BelowOne
@@ -49,8 +51,21 @@ class Vectors(OfVectors):
             return None
         file = read_vector_file(self.path, self.item_ids, self.id_column, self.vector_column)
         vectors, known = vectors_of(file, reading.ids, self.missing)
-        given, mask = torch.from_numpy(vectors), torch.from_numpy(known)
-        if self.whiten:
-            mean, basis = whitening(given[: reading.trained][mask[: reading.trained]])
-            given = ((given - mean) @ basis) * mask[:, None]
-        return KnownVectors(given, saved=True)
+        return known_vectors(
+            torch.from_numpy(vectors), torch.from_numpy(known), reading.trained, self.whiten
+        )
+
+
+def known_vectors(given: Tensor, mask: Tensor, trained: int, whiten: bool) -> KnownVectors:
+    """Vectors, float [V, E], as a part of a run, whitened by those that are there of the
+    ``trained`` first items; ``mask``, bool [V], says which are there, and the others are 0.
+
+    Raises UserError if none of these items has one.
+    """
+    of_trained = given[:trained][mask[:trained]]
+    if not len(of_trained):
+        raise UserError("item=: no item with training events has a vector, so nothing is learnt.")
+    if whiten:
+        mean, basis = whitening(of_trained)
+        given = ((given - mean) @ basis) * mask[:, None]
+    return KnownVectors(given, saved=True)

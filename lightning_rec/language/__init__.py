@@ -1,1 +1,1 @@
-"""Pretrained language models: found, loaded, given tokens, and their vectors cached."""
+"""Pretrained models of language, and of vision: found, loaded, and their vectors cached."""

@@ -1,4 +1,4 @@
-"""Where a pretrained language model lies: a folder, or an id of the Hugging Face hub."""
+"""Where a pretrained model lies: a folder, or an id of the Hugging Face hub."""
 
 import hashlib
 import os
@@ -18,6 +18,7 @@ from lightning_rec.files import sha256_file
 
 RUN_MODEL = "language_model"  # the folder in that of a run
 _NEEDED = ("config.json", "model.safetensors")
+PREPROCESSOR = "preprocessor_config.json"  # how a vision model wants its pictures
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 # Nothing that could hold a pickle is asked for.
 _PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
@@ -93,11 +94,12 @@ def model_here(name: str) -> Path | None:
     return _kept_by_hub(name)
 
 
-def find_model(name: str) -> Path:
-    """The folder of a language model, fetched if need be.
+def find_model(name: str, kind: str = "language model") -> Path:
+    """The folder of a pretrained model, fetched if need be.
 
     ``name``: a folder, that of a run of ``task=mlm``, an id of the hub, or the last part of an id
-    that is known here. Raises UserError, saying which files are wanted where, if there is none.
+    that is known here; ``kind``: what it is, in words. Raises UserError, saying which files are
+    wanted where, if there is none.
     """
     folder = Path(name).expanduser()
     if (folder / "run.json").is_file():
@@ -110,7 +112,7 @@ def find_model(name: str) -> Path:
     if folder.is_dir():
         if not (folder / _NEEDED[0]).is_file():
             raise UserError(
-                f"{folder} is no language model: it has no {_NEEDED[0]}. A folder that "
+                f"{folder} is no {kind}: it has no {_NEEDED[0]}. A folder that "
                 "save_pretrained wrote has it, with the weights as *.safetensors beside it."
             )
         sealed = folder.name == RUN_MODEL and (folder / CHECKSUMS).is_file()
@@ -122,13 +124,14 @@ def find_model(name: str) -> Path:
         return folder
     if name in KNOWN:
         return model_here(name) or KNOWN[name].files()[0].parent
-    return _of_hub(name)
+    return _of_hub(name, kind)
 
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over all that decides what a model in a folder computes: weights, settings, words."""
     digest = hashlib.sha256()
-    patterns = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "*.model", "merges.txt")
+    patterns = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "*.model", "merges.txt",
+                PREPROCESSOR)  # fmt: skip
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         digest.update(f"{path.name} {sha256_file(path)}".encode())
     return digest.hexdigest()
@@ -144,7 +147,7 @@ def _kept_by_hub(name: str) -> Path | None:
         return None
 
 
-def _of_hub(name: str) -> Path:
+def _of_hub(name: str, kind: str) -> Path:
     hub = library("huggingface_hub")
     here = _kept_by_hub(name)
     if here is not None and (here / _NEEDED[0]).is_file() and any(here.glob("*.safetensors")):
@@ -155,7 +158,10 @@ def _of_hub(name: str) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=list(_PATTERNS), etag_timeout=5))
     except Exception as error:  # of a dozen kinds, several of them of the HTTP library
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
-        known, moved = ", ".join(sorted(KNOWN)), ""
+        moved, files, known = "", PREPROCESSOR, ""
+        if kind == "language model":
+            files = "the tokenizer's files"
+            known = f"; without the hub there is: {', '.join(sorted(KNOWN))}"
         if Path(name).is_absolute():
             moved = (
                 " If a run was trained on it and it has moved, say item.encoder=FOLDER, or "
@@ -164,10 +170,9 @@ def _of_hub(name: str) -> Path:
             )
         reason = str(error) if type(error) is OSError else type(error).__name__
         raise UserError(
-            f"The language model '{name}' is no folder, and the Hugging Face hub does not bring it "
-            f"({reason}).{offline} Put config.json, *.safetensors and the "
-            f"tokenizer's files into a folder and name that; without the hub there is: {known}."
-            f"{moved}"
+            f"The {kind} '{name}' is no folder, and the Hugging Face hub does not bring it "
+            f"({reason}).{offline} Put config.json, *.safetensors and {files} into a folder and "
+            f"name that{known}.{moved}"
         ) from error
 
 

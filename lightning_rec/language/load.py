@@ -55,7 +55,7 @@ def load_language(
     trained with another pooling than those here.
     """
     model, tokenizer, told = _loaded("AutoModel", folder, meta)
-    _refuse_lost([name for name in told.fresh if not name.startswith("pooler.")], folder)
+    refuse_lost([name for name in told.fresh if not name.startswith("pooler.")], folder)
     if whole:
         _refuse_unused(told.unused, folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
@@ -76,7 +76,9 @@ def load_words(
     """
     kind, names, said = _HEADS[head]
     kinds = getattr(library("transformers.models.auto.modeling_auto"), names)
-    settings = _read(folder, lambda found, safe: found.AutoConfig.from_pretrained(folder, **safe))
+    settings = read_silently(
+        folder, lambda found, safe: found.AutoConfig.from_pretrained(folder, **safe)
+    )
     # Encoders that can be made causal, such as BERT, are among the causal ones too.
     made_causal = getattr(settings, "is_decoder", False) or not _reads_both_ways(settings)
     if settings.model_type not in kinds or (head == "causal" and not made_causal):
@@ -88,7 +90,7 @@ def load_words(
     if whole:
         _refuse_unused(unused, folder)
     body = f"{model.base_model_prefix}."
-    _refuse_lost([name for name in fresh if name.startswith(body)], folder)
+    refuse_lost([name for name in fresh if name.startswith(body)], folder)
     if fresh and head == "causal":
         raise UserError(
             f"The language model in {folder} came without its head over words: take the whole one."
@@ -112,7 +114,20 @@ def language_loader(*, meta: bool) -> Any:
     )
 
 
-def _refuse_lost(names: list[str], folder: Path) -> None:
+def refuse_elsewhere(folder: Path) -> None:
+    """Raise UserError if a folder of transformers names code to fetch, or files outside of it."""
+    path = folder / "config.json"
+    for key, value in leaves(read_json(path)):
+        if "_implementation" in key and "/" in str(value):  # transformers would fetch a kernel
+            told = f"{path}: {key}={value} would fetch code and run it: remove the key."
+            raise Quoting(told, folder)
+    for index in folder.glob("*.index.json"):  # names the files of a model in parts
+        for key, value in leaves(read_json(index)):
+            if key.startswith("weight_map") and Path(str(value)).name != value:
+                raise Quoting(f"{index}: {value} lies elsewhere, and is not read.", folder)
+
+
+def refuse_lost(names: list[str], folder: Path) -> None:
     """Raise UserError if weights are not there: they would be drawn at random."""
     if names:
         raise UserError(
@@ -137,7 +152,7 @@ class _Told(NamedTuple):
     unused: list[str]
 
 
-def _read(folder: Path, what: Any) -> Any:
+def read_silently(folder: Path, what: Any, kind: str = "language model") -> Any:
     """What transformers reads from a folder, silently. Raises UserError if it cannot."""
     transformers = library("transformers")
     quiet = transformers.utils.logging
@@ -148,7 +163,7 @@ def _read(folder: Path, what: Any) -> Any:
         return what(transformers, {"local_files_only": True, "trust_remote_code": False})
     except Exception as error:  # of many kinds: what is missing, broken, or of another version
         reason = " ".join(str(error).split())[:300]
-        raise Quoting(f"The language model in {folder} cannot be read: {reason}", folder) from error
+        raise Quoting(f"The {kind} in {folder} cannot be read: {reason}", folder) from error
     finally:
         quiet.set_verbosity(before)
 
@@ -170,18 +185,10 @@ def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, _Told]:
             weights = _Told(sorted(told["missing_keys"]), sorted(told["unexpected_keys"]))
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), weights
 
-    path = folder / "config.json"
-    for key, value in leaves(read_json(path)):
-        if "_implementation" in key and "/" in str(value):  # transformers would fetch a kernel
-            told = f"{path}: {key}={value} would fetch code and run it: remove the key."
-            raise Quoting(told, folder)
-    for index in folder.glob("*.index.json"):  # names the files of a model in parts
-        for key, value in leaves(read_json(index)):
-            if key.startswith("weight_map") and Path(str(value)).name != value:
-                raise Quoting(f"{index}: {value} lies elsewhere, and is not read.", folder)
+    refuse_elsewhere(folder)
     if not meta:
         log.info("language model: reading %s", folder)
-    model, tokenizer, told = _read(folder, read)
+    model, tokenizer, told = read_silently(folder, read)
     if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if kind == "AutoModel" and getattr(model, "pooler", None) is not None:

@@ -117,15 +117,17 @@ class RunFolder:
             )
 
     def check_language(self, cfg: DictConfig | None = None) -> str | None:
-        """SHA-256 of the files of the language model of ``cfg``, or of the run; None without one.
+        """SHA-256 of the files of the pretrained models, of language or vision, of ``cfg``, or of
+        the run; None without one.
 
         Raises UserError if they are missing, or not those that the run was made with.
         """
-        cfg, now, then = cfg or self.config, None, self.card.get("language_hash")
+        cfg, then = cfg or self.config, self.card.get("language_hash")
         item = cfg.get("item") or {}
-        for node in (item, *(item.get("parts") or {}).values(), cfg.get("model") or {}):
-            if now is None and isinstance(name := node.get("encoder"), str):
-                now = fingerprint(find_model(name))
+        nodes = (item, *(item.get("parts") or {}).values(), cfg.get("model") or {})
+        names = [name for node in nodes if isinstance(name := node.get("encoder"), str)]
+        found = [fingerprint(find_model(name)) for name in names]
+        now = sha256_json(found) if len(found) > 1 else next(iter(found), None)
         if now and then and now != then:
             raise UserError(
                 f"{self.path} was made with another language model than the one that is here now "

@@ -63,7 +63,7 @@ def grown(found: dict[str, Tensor], model: torch.nn.Module, known: int) -> dict[
         if old is None or old.shape == own.shape or len(old) != known:
             continue
         more = own.new_zeros(len(own) - known, *own.shape[1:])
-        if name.endswith(".own.weight") or old.ndim == 1:
+        if f".{name}".endswith(".own.weight") or old.ndim == 1:
             found[name] = torch.cat([old, more + (old.mean() if old.ndim == 1 else 0)])
         else:
             raise UserError(

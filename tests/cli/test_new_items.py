@@ -58,6 +58,24 @@ def test_a_new_item_is_what_its_text_says(
         assert bias is None or bool((bias[n:] == bias[:n].mean()).all())
 
 
+def test_vbpr_scores_a_new_item_by_its_text_and_the_mean_of_biases(
+    texts: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    line = [each for each in texts if not each.startswith("model.depth")]
+    line += ["model=vbpr", "model.visual_dim=4", "loss=bpr"]
+    assert cli.run(["train", *line, f"run_dir={folder}"]) == 0
+    old = opened(folder)
+    twin = old.items.row(3, named=True)
+    model = opened(folder, pl.DataFrame({"item": ["new"], "title": [twin["title"]]})).model
+    own, bias = (dict(model.named_parameters())[name] for name in ("own.weight", "bias"))
+    assert own[3].any()
+    assert not own[-1].any()
+    weight, made = model.vectors()
+    assert np.allclose(weight[-1, 8:], weight[3, 8:], atol=1e-6)
+    assert np.allclose(made[-1] - bias[:-1].mean(), made[3] - bias[3], atol=1e-6)
+
+
 def test_a_bundle_has_the_new_items_of_its_export(texts: list[str], tmp_path: Path) -> None:
     folder, to = tmp_path / "run", tmp_path / "bundle"
     assert cli.run(["train", *texts, f"run_dir={folder}"]) == 0
