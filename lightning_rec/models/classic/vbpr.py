@@ -24,8 +24,8 @@ class VBPR(CachedInEvaluation, UserItemModel, InnerProduct):
     and, as its last row, β'; categories, whose vectors are a map of which item has which. An item
     without training events has no γ_i and β_i, and a user without them is ranked for by biases.
 
-    The loss is BPR-Opt with ``loss=bpr``. The paper's λ_E, on E and β', is not here: weight decay of
-    the optimizer is.
+    The loss is BPR-Opt with ``loss=bpr``. The paper's λ_E, on E and β', is not here; there is
+    the optimizer's weight decay.
 
     Args:
         dim: the paper's K, of what is learnt of items by themselves.
