@@ -15,6 +15,7 @@ from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
+from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.layers import module_dict
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.steps import Stage, Steps
@@ -70,10 +71,10 @@ class ClickSteps(Steps):
         self.predictions: dict[str, dict[str, Predictions]] = {}  # by stage and goal
 
     def loss_of(self, task: Task, batch: ClickBatch) -> Tensor:
-        """Mean loss over the rows, by weight if they have any, and penalties."""
+        """Mean loss over the rows, by weight if they have any, and penalties, the model's too."""
         assert task.loss is not None
         logits, labels = self._by_goal(task.model(batch.rows)), self._by_goal(batch.label)
-        loss = self.penalty(task.model)
+        loss = self.penalty(task.model) + own_penalty(task.model)
         for factor, logit, label in zip(self.goal_weights, logits, labels, strict=True):
             loss = loss + factor * task.loss(task.model, Labelled(logit, label), batch.weight)
         return torch.as_tensor(loss)
@@ -163,6 +164,11 @@ def own_modules(model: nn.Module) -> list[nn.Module]:
     if isinstance(model, LanguageModel):
         return []
     return [model, *(each for child in model.children() for each in own_modules(child))]
+
+
+def own_penalty(model: nn.Module) -> Tensor | float:
+    """What a model, and those that it wraps, add to the loss of the latest ``forward``: scalar."""
+    return sum(each.penalty() for each in own_modules(model) if isinstance(each, ClickModel))
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

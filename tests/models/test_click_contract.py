@@ -31,6 +31,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.problems.clicks import Clicks
 from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.click import own_penalty
 
 SCHEMA = ClickSchema(
     (
@@ -57,6 +58,7 @@ SMALL = {
     "block_dim": 8,
     "gate": [4],
     "attention": [8],
+    "discriminator": [8],
     "width": 8,
     "rounds": 60,
     "min_rows": 1,
@@ -293,7 +295,8 @@ def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
 def test_every_weight_is_learnt(name: str) -> None:
     model = made(name).train()
     logits = model(some(64))
-    nn.functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)).backward()
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    (loss + own_penalty(model)).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 

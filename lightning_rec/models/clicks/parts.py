@@ -74,6 +74,12 @@ class ClickModel(nn.Module, ABC):
         ``rows``: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
         """
 
+    def penalty(self) -> Tensor | float:
+        """A term that the paper adds to the loss, scalar: of what the latest training ``forward``
+        read, asked once after it. Whoever asks does so of each model that others wrap as well.
+        """
+        return 0.0
+
     def encode_sides(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Vectors of the users and of the items of ``rows``, float [B, T] each."""
         raise NotImplementedError
