@@ -67,3 +67,9 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], part: Mapping[str, A
                     "trained on what is tested here: train one on the same data under the same "
                     "protocol."
                 )
+        described = problem.method.same_catalogue and problem.reads_catalogue
+        if described and run.card.get("catalogue_hash") != problem.catalogue_hash(loaded):
+            raise UserError(
+                f"{key}={folder} knew items by another catalogue than this run: train one with the "
+                "catalogue as it is now."
+            )

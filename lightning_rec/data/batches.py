@@ -139,11 +139,12 @@ class TrainSet(Dataset[TrainBatch]):
         numbers: Ints | None = None,
         side: SideRows = NO_SIDE,
         learnt: Mask | None = None,
+        shortest: int | None = None,
     ) -> None:
         self.items, self.padding, self.numbers = split.items, schema.padding, numbers
         self.side, self.learnt = side, learnt
         self.times = times_of(split)
-        self.windows = Windows(split, width, stride)
+        self.windows = Windows(split, width, stride, shortest)
         if learnt is not None:
             self.numbers = self.windows.having(learnt, numbers)
             if not len(self.numbers):
@@ -234,6 +235,9 @@ class SequenceData(BatchData):
         max_len: items that a model reads at once.
         stride: how far training windows move back, as a share of their width; None takes only the
             latest window of each user.
+        shortest: items of the shortest window that moving back makes, so that beginnings of
+            sequences are learnt from by themselves: with 2 and a small stride each of them, as some
+            authors have it; None makes windows as wide as the model reads.
     """
 
     trains: ClassVar[str] = "windows"
@@ -247,6 +251,7 @@ class SequenceData(BatchData):
     batch_size: PositiveInt = 128
     eval_batch_size: PositiveInt = 512
     stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    shortest: Annotated[int, Field(ge=2)] | None = None
     _numbers: Ints | None = field(default=None, init=False)
 
     @property
@@ -258,7 +263,7 @@ class SequenceData(BatchData):
         """Windows to train on, or histories to rank; those of the test have validation events."""
         if part == "train":
             width = self.window(self.max_len)
-            known = (self._numbers, self.side, self.learnt)
+            known = (self._numbers, self.side, self.learnt, self.shortest)
             return TrainSet(self.split, self.schema, width, self.stride, *known)
         examples = self.split.val if part == "val" else self.split.test
         return EvalSet(self.split, examples, self.schema, self.candidates, self.side)
@@ -269,7 +274,7 @@ class SequenceData(BatchData):
         ``since``: how many of each user's training events are old, int64 [U]; ``replay``: the
         share, drawn by the seed.
         """
-        windows = Windows(self.split, self.window(self.max_len), self.stride)
+        windows = Windows(self.split, self.window(self.max_len), self.stride, self.shortest)
         user, _, end = windows[np.arange(len(windows))]
         new = end > self.split.offsets[user] + since[user]
         self._numbers, counts = narrowed(new, replay, self.seed)

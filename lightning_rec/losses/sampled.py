@@ -160,6 +160,16 @@ class BPR(Sampled):
         return behind.sum(dim=1) / valid.sum(dim=1).clamp(min=1)
 
 
+class SigmoidBPR(BPR):
+    """BPR of probabilities: the sigmoid of each score is compared (S3-Rec; Zhou et al., CIKM 2020,
+    equation 6, by the pairs of the authors' code).
+    """
+
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Mean over the negatives that count; see :meth:`Sampled.compare`."""
+        return super().compare(target.sigmoid(), scores.sigmoid(), valid)
+
+
 def _classes(target: Tensor, scores: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of the target and its negatives, float [M, 1 + n], and the right class, all 0."""
     scores = scores.masked_fill(~valid, -torch.inf)

@@ -35,11 +35,13 @@ class Method:
 
     ``automatic``: whether Lightning calls backward and steps the optimizer; else :meth:`step` does
     so itself, as in Lightning's manual optimization. ``same_data``: whether the runs that it reads
-    have to be of the same data and protocol.
+    have to be of the same data and protocol; ``same_catalogue``: of the same catalogue as well,
+    where items are known by it.
     """
 
     automatic: ClassVar[bool] = True
     same_data: ClassVar[bool] = True
+    same_catalogue: ClassVar[bool] = False
 
     @property
     def reads(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ def crop(items: Tensor, share: float, padding: int) -> Tensor:
     """Keep one stretch of each sequence, at least one item, moved to the front (share: eta)."""
     number = _lengths(items, padding)
     size = (number * share).long().clamp(min=1)
-    start = _start(number, size)
+    start = start_of(number, size)
     index = torch.arange(items.shape[1], device=items.device)
     moved = items.gather(1, (start + index).clamp(max=items.shape[1] - 1))
     return moved.masked_fill(index >= size, padding)
@@ -32,7 +32,7 @@ def reorder(items: Tensor, share: float, padding: int) -> Tensor:
     """Shuffle one stretch of each sequence (share: beta)."""
     number = _lengths(items, padding)
     size = (number * share).long()
-    start = _start(number, size)
+    start = start_of(number, size)
     index = torch.arange(items.shape[1], device=items.device).expand_as(items)
     inside = (index >= start) & (index < start + size)
     # Within the stretch, sorted by chance; its keys stay between those before and after it.
@@ -46,7 +46,7 @@ def _lengths(items: Tensor, padding: int) -> Tensor:
     return (items != padding).sum(dim=1, keepdim=True)
 
 
-def _start(number: Tensor, size: Tensor) -> Tensor:
+def start_of(number: Tensor, size: Tensor) -> Tensor:
     """A random position where ``size`` of ``number`` items may start: int64 [B, 1]."""
     chance = torch.rand(number.shape, device=number.device, dtype=torch.float64)
     return (chance * (number - size + 1)).long()

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
+from lightning_rec.models.base import SequenceModel
 
 
 class TrainingInputs(NamedTuple):
@@ -62,11 +63,26 @@ Encode = Callable[[Histories, Tensor], Tensor]  # histories and positions -> que
 class WithTerm(Protocol):
     """An objective that adds a term of its own to the loss."""
 
-    def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
-        """The further term, weighted: scalar, for the histories of a batch."""
+    def term(
+        self, model: SequenceModel, encode: Encode, inputs: TrainingInputs, queries: Tensor
+    ) -> Tensor:
+        """The further term, weighted: scalar, for the inputs of a step and their queries, float
+        [M, Q].
+        """
         ...
 
 
 def latest(items: Tensor, padding: int) -> Tensor:
     """Position of the latest item of each row: int64 [B]."""
     return (items != padding).sum(dim=1) - 1
+
+
+def latest_queries(encode: Encode, items: Tensor, user: Tensor, padding: int) -> Tensor:
+    """The query at the latest item of each sequence, int64 [B, L]: float [B, Q].
+
+    ``user``: int64 [B].
+    """
+    positions = latest(items, padding)
+    order = positions.argsort(descending=True, stable=True)  # the longest first, as in batches
+    queries = encode(Histories(items[order], user[order]), positions[order])
+    return queries[order.argsort()]

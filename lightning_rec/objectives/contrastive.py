@@ -8,9 +8,10 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_rec.data.split import Histories, Schema
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives import augmentations
-from lightning_rec.objectives.base import Encode, latest
+from lightning_rec.objectives.base import Encode, TrainingInputs, latest_queries
 from lightning_rec.objectives.next_item import NextItem
 from lightning_rec.ranges import UpToOne
 
@@ -41,14 +42,14 @@ class Contrastive(NextItem):
     temperature: PositiveFloat = 1.0
     weight: NonNegativeFloat = 0.1
 
-    def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
+    def term(
+        self, model: SequenceModel, encode: Encode, inputs: TrainingInputs, queries: Tensor
+    ) -> Tensor:
         """The contrast of a batch's inputs, weighted, scalar; see :class:`WithTerm`."""
-        views = torch.cat(self.views(histories.items, schema))
-        positions = latest(views, schema.padding)
-        order = positions.argsort(descending=True, stable=True)  # the longest first, as in batches
-        user = histories.user.repeat(2)
-        queries = encode(Histories(views[order], user[order]), positions[order])
-        return self.weight * nt_xent(queries[order.argsort()], self.temperature)
+        items, user = inputs.histories.items, inputs.histories.user
+        views = torch.cat(self.views(items, model.schema))
+        of_views = latest_queries(encode, views, user.repeat(2), model.schema.padding)
+        return self.weight * nt_xent(of_views, self.temperature)
 
     def views(self, items: Tensor, schema: Schema) -> tuple[Tensor, Tensor]:
         """Two views of each sequence: int64 [B, L] -> the same, twice."""

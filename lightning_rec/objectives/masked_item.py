@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs, latest
@@ -44,27 +45,36 @@ class MaskedItem(Objective):
         last_only |= ~hidden.any(dim=1)
         hidden &= ~last_only[:, None]
         hidden[rows, last] |= last_only
-        shown = items.masked_fill(hidden, schema.mask)
-        events = histories.events  # those of what is hidden would tell it
-        if events is not None:
-            events = events.masked_fill(hidden[..., None], 0)
-        inputs = histories._replace(items=shown, events=events, learnt=None)
-        return TrainingInputs(inputs, hidden, items[hidden])
+        return TrainingInputs(hide(histories, hidden, schema), hidden, items[hidden])
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Append the mask, and drop the oldest item where the window is full."""
-        items = histories.items
-        length = latest(items, schema.padding) + 1
-        dropped = (length >= schema.max_len).long()
-        # A condition, not min(): an exported model is told which lengths there are, and that holds.
-        width = items.shape[1] + 1 if items.shape[1] < schema.max_len else schema.max_len
-        index = torch.arange(width, device=items.device)
-        place = (index + dropped[:, None]).clamp(max=items.shape[1] - 1)
-        shown, events = items.gather(1, place), histories.events
-        positions = length - dropped
-        shown[index > positions[:, None]] = schema.padding
-        shown[torch.arange(len(items), device=items.device), positions] = schema.mask
-        if events is not None:
-            moved = events.gather(1, place[..., None].expand(-1, -1, events.shape[2]))
-            events = moved.masked_fill((index >= positions[:, None])[..., None], 0)
-        return QueryInputs(histories._replace(items=shown, events=events), positions)
+        return append_mask(histories, schema)
+
+
+def hide(histories: Histories, hidden: Tensor, schema: Schema) -> Histories:
+    """Put the mask in place of what is ``hidden``, bool [B, L]."""
+    events = histories.events  # those of what is hidden would tell it
+    if events is not None:
+        events = events.masked_fill(hidden[..., None], 0)
+    shown = histories.items.masked_fill(hidden, schema.mask)
+    return histories._replace(items=shown, events=events, learnt=None)
+
+
+def append_mask(histories: Histories, schema: Schema) -> QueryInputs:
+    """Append the mask, and drop the oldest item where the window is full."""
+    items = histories.items
+    length = latest(items, schema.padding) + 1
+    dropped = (length >= schema.max_len).long()
+    # A condition, not min(): an exported model is told which lengths there are, and that holds.
+    width = items.shape[1] + 1 if items.shape[1] < schema.max_len else schema.max_len
+    index = torch.arange(width, device=items.device)
+    place = (index + dropped[:, None]).clamp(max=items.shape[1] - 1)
+    shown, events = items.gather(1, place), histories.events
+    positions = length - dropped
+    shown[index > positions[:, None]] = schema.padding
+    shown[torch.arange(len(items), device=items.device), positions] = schema.mask
+    if events is not None:
+        moved = events.gather(1, place[..., None].expand(-1, -1, events.shape[2]))
+        events = moved.masked_fill((index >= positions[:, None])[..., None], 0)
+    return QueryInputs(histories._replace(items=shown, events=events), positions)

@@ -54,7 +54,7 @@ class SequenceSteps(Steps):
         if isinstance(model, Penalised):
             loss = loss + model.penalty(predictions.queries, predictions.targets)
         if isinstance(task.objective, WithTerm):
-            loss = loss + task.objective.term(encode, histories, model.schema)
+            loss = loss + task.objective.term(model, encode, inputs, predictions.queries)
         return loss
 
     def encode(self, task: Task, histories: Histories) -> Tensor:

@@ -35,6 +35,9 @@ NEEDS = {
     "category_popularity": [
         *("data.catalogue=$catalogue", "data.catalogue_item=sku", "model.column=kind")
     ],
+    "s3rec_pretraining": [
+        *("data.catalogue=$catalogue", "data.catalogue_item=sku", "model.column=kind")
+    ],
     "tfidf": ["data.catalogue=$catalogue", "data.catalogue_item=sku", "model.columns=[title]"],
 }
 REFUSED = ("masked words",)

@@ -62,6 +62,21 @@ def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: fl
         assert stride or len(ends) == 1
 
 
+def test_windows_of_beginnings_end_at_each_event() -> None:
+    split = split_of([0, 1, 2, 3, 7])
+    windows = Windows(split, 4, 0.1, shortest=2)
+    user, start, end = windows[np.arange(len(windows))]
+    found = {(u, s - split.offsets[u], e - split.offsets[u])
+             for u, s, e in zip(user, start, end, strict=True)}  # fmt: skip
+    assert len(found) == len(windows)
+    of_seven = {(4, max(0, end - 4), end) for end in range(2, 8)}
+    assert found == {(2, 0, 2), (3, 0, 2), (3, 0, 3), *of_seven}
+    assert len(Windows(split, 4, 0.5, shortest=3)) == 1 + 1 + 3  # of seven: 7, 5 and 3 events
+    for shortest in (None, 4, 9):  # none is cut short
+        assert len(Windows(split, 4, 0.1, shortest)) == 1 + 1 + 4
+    assert len(Windows(split, 4, None, shortest=2)) == 3
+
+
 @pytest.mark.parametrize("stride", [0.5, 1.0])
 def test_windows_of_one_are_the_training_events(stride: float) -> None:
     split = split_of([0, 1, 2, 5])

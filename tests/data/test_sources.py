@@ -9,6 +9,7 @@ from lightning_rec.data.fetch import DATA_VARIABLE
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.amazon import (
     AmazonBeauty,
+    AmazonBeautyAttributes,
     AmazonBeautyBERT4Rec,
     AmazonSequences,
     AmazonToys,
@@ -205,7 +206,11 @@ def test_beauty_with_titles_with_attributes_and_bare(data: Path, tmp_path: Path)
     )
     with_titles = prepare(AmazonBeauty(), tmp_path / "cache")
     assert with_titles.items.row(1) == ("2", "Soap", ["Beauty", "Bath"])
-    assert len({found.info["data_hash"] for found in (bare, with_attributes, with_titles)}) == 1
+    instead = prepare(AmazonBeautyAttributes(), tmp_path / "cache")
+    assert instead.items.columns == ["item", "attributes"]
+    assert instead.items["attributes"].to_list() == [["4", "5"], None, ["6"]]
+    every = (bare, with_attributes, with_titles, instead)
+    assert len({found.info["data_hash"] for found in every}) == 1
 
 
 def test_beauty_names_a_broken_line(data: Path, tmp_path: Path) -> None:
@@ -235,6 +240,7 @@ def test_the_other_amazon_files(data: Path, tmp_path: Path) -> None:
         (MovieLens100K(), (943, 1_682, 100_000)),
         (MovieLens1M("replication"), (6_040, 3_416, 999_611)),
         (AmazonBeauty(), (22_363, 12_101, 198_502)),
+        (AmazonBeautyAttributes(), (22_363, 12_101, 198_502)),
         (AmazonBeautyBERT4Rec(), (40_226, 54_542, 353_962)),
         (AmazonToys(), (19_412, 11_924, 167_597)),
         (AmazonToysP5(), (19_412, 11_924, 167_597)),

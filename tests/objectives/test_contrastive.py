@@ -1,6 +1,8 @@
 """The contrastive objective: which views are made, and what their loss is."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.gru4rec import GRU4Rec
+from lightning_rec.objectives.base import TrainingInputs
 from lightning_rec.objectives.contrastive import Contrastive, nt_xent
 from lightning_rec.objectives.next_item import NextItem
 
@@ -85,12 +88,15 @@ def test_the_term_asks_at_the_latest_place_of_each_view_longest_first() -> None:
     objective = Contrastive(temperature=0.5, weight=0.25)
     table = torch.randn(SCHEMA.mask + 1, 4)
 
+    model: Any = SimpleNamespace(schema=SCHEMA)
+    inputs = TrainingInputs(histories, histories.items < 50, histories.items[histories.items < 50])
+
     def encode(views: Histories, at: Tensor) -> Tensor:
         asked.append((views, at))
         return table[views.items[torch.arange(len(at)), at]]
 
     torch.manual_seed(3)
-    term = objective.term(encode, histories, SCHEMA)
+    term = objective.term(model, encode, inputs, torch.zeros(0))
     torch.manual_seed(3)
     views = torch.cat(objective.views(histories.items, SCHEMA))
     latest = (views != SCHEMA.padding).sum(dim=1) - 1
@@ -105,11 +111,12 @@ def test_the_term_asks_at_the_latest_place_of_each_view_longest_first() -> None:
 def test_views_of_one_sequence_grow_alike() -> None:
     torch.manual_seed(0)
     model, objective, histories = GRU4Rec(SCHEMA, dim=16, dropout=0.0), Contrastive(), batch(16, 4)
+    inputs = objective.training_inputs(histories, SCHEMA)._replace(histories=histories)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = objective.term(model, histories, SCHEMA)
+        loss = objective.term(model, model, inputs, torch.zeros(0))
         loss.backward()
         optimizer.step()
         losses.append(loss.item() / objective.weight)

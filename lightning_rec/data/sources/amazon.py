@@ -73,6 +73,16 @@ class AmazonBeauty(AmazonSequences):
     )  # fmt: skip
 
 
+class AmazonBeautyAttributes(AmazonSequences):
+    """The same sequences with the attributes of S3-Rec in place of titles and categories."""
+
+    public: ClassVar[PublicData] = _published(
+        "beauty_attributes", "Amazon Beauty 5-core (attributes)", (22_363, 12_101, 198_502), 1.4,
+        *AmazonBeauty.public.folders,
+        of=Layout("s3rec", ("Beauty.txt", "Beauty_item2attributes.json")),
+    )  # fmt: skip
+
+
 class AmazonBeautyBERT4Rec(AmazonSequences):
     """Beauty as BERT4Rec published it: users with 5 events or more, items with any number."""
 
