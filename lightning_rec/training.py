@@ -148,7 +148,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
-        check_read(problem, loaded, partial(cfg))
+        check_read(problem, loaded, cfg)
         data = problem.make_data(loaded)
     run.check_language(cfg)
     with run.timed("start"):

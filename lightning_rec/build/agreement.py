@@ -1,10 +1,12 @@
 """Whether data and protocol are those that a run was made with."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_rec import config
 from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
@@ -14,6 +16,9 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import Withheld
 
 log = logging.getLogger(__name__)
+
+# What the rows and columns of weights stand for, whatever their shapes.
+ALIKE = ("item", "adapter", "data.fields", "task.events", "task.users", "model.heads")
 
 
 def check_data(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
@@ -45,27 +50,36 @@ def check_withheld(
     withheld.release(known=known)
 
 
-def check_read(problem: Problem[Any], loaded: Audited[Any], part: Mapping[str, Any]) -> None:
-    """Check the runs that the method reads; ``part``: of the data that a run is measured on.
+def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
+    """Check the runs that the method of ``cfg`` reads.
 
     Raises UserError if one is not completed, or of other data or another protocol, under which it
-    may have been trained on what is tested here.
+    may have been trained on what is tested here; or, where its weights are taken over by their
+    names, if they stand for something else.
     """
-    own = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash(loaded.counts)}
+    protocol = problem.protocol.hash(loaded.counts)
     for key, folder in problem.method.reads.items():
         try:
             run = RunFolder.open(Path(folder))
         except UserError as error:
             raise UserError(f"{key}={folder}: {error}") from error
         run.check_completed(key)
+        # A run that was measured on a part of the data has that part in its hash.
+        measured = recorded_hash(protocol, run.card.get("partial"))
+        own = {"data_hash": loaded.data_hash, "protocol_hash": measured}
         for name, value in own.items() if problem.method.same_data else ():
-            if name == "protocol_hash" and (part or run.card.get("partial")):
-                continue  # whose hash has the part in it
             if run.card.get(name) != value:
                 raise UserError(
                     f"{key}={folder} has another {name} than this run, so that it may have been "
                     "trained on what is tested here: train one on the same data under the same "
                     "protocol."
+                )
+        for node in ALIKE if problem.method.same_catalogue else ():
+            then, now = (config.plain(OmegaConf.select(each, node)) for each in (run.config, cfg))
+            if then != now:
+                raise UserError(
+                    f"{key}={folder} has {node}={then}, and this run {now}, by which its weights "
+                    "would stand for something else: say the same."
                 )
         described = problem.method.same_catalogue and problem.reads_catalogue
         if described and run.card.get("catalogue_hash") != problem.catalogue_hash(loaded):

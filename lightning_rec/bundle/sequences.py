@@ -14,6 +14,7 @@ from lightning_rec.bundle.packed import Packed, load
 from lightning_rec.bundle.tables import check_items
 from lightning_rec.data.side import Columns
 from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.models.sequential.base import attach
@@ -129,6 +130,11 @@ def describe(
             rows = len(fresh.state_dict()[weight])  # without padding and mask for some models
             with torch.no_grad():
                 state[weight] = encoder(torch.arange(rows))
+    if left := sorted(state.keys() - fresh.state_dict().keys()):
+        raise UserError(
+            f"{type(model).__name__} has {left[0]}, of what items are known by beside their ids, "
+            "which a bundle cannot take along yet: serve its run folder."
+        )
     load(fresh, state)
     into |= {f"{prefix}{key}": value for key, value in fresh.state_dict().items()}
     return kept

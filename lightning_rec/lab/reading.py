@@ -9,7 +9,7 @@ import polars as pl
 
 from lightning_rec.documents import leaves, read_json, read_yaml
 from lightning_rec.errors import UserError, listed
-from lightning_rec.lab.records import HASH, read_record, record
+from lightning_rec.lab.records import HASH, read_record, record, without_folders
 from lightning_rec.runs.sweeps import PLAN, key_of, with_effect
 
 log = logging.getLogger(__name__)
@@ -190,10 +190,10 @@ def name_settings(jobs: list[dict[str, Any]]) -> None:
 
     A job has its ``overrides``, those that have an effect (``with_effect``), and a ``model``.
     """
-    known = [set(job["overrides"]) for job in jobs if job["overrides"]]  # a broken folder has none
+    known = [set(map(without_folders, job["overrides"])) for job in jobs if job["overrides"]]
     common = set.intersection(*known) if known else set()
     for job in jobs:
-        effective = job.get("with_effect", job["overrides"])
+        effective = map(without_folders, job.get("with_effect", job["overrides"]))
         differing = {each for each in effective if each not in common and key_of(each) != "seed"}
         job["setting"] = " ".join(sorted(differing)) or job.get("model", "as composed")
 
@@ -215,7 +215,7 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
     by_setting: dict[str, dict[str, Any]] = {}
 
     def effects(run: dict[str, Any]) -> set[str]:
-        return set(map(_of_what, _but_for_seed(run["with_effect"])))
+        return {without_folders(_of_what(each)) for each in _but_for_seed(run["with_effect"])}
 
     for run in runs:
         setting, seed = run["setting"], run.get("seed")

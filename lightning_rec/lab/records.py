@@ -59,8 +59,13 @@ def sealed(made: Mapping[str, Any]) -> dict[str, Any]:
     """A record to be written: with the hash of all else that it says, by which :func:`read_record`
     knows it. Where the files lay that overrides name stays out of it.
     """
-    told = {**made, "overrides": [_FOLDERS.sub("", each) for each in made.get("overrides", [])]}
+    told = {**made, "overrides": [*map(without_folders, made.get("overrides", []))]}
     return {**told, HASH: _hash_of(told)}
+
+
+def without_folders(override: str) -> str:
+    """An override without the folders of what it names: where files lay says nothing of a run."""
+    return _FOLDERS.sub("", override)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from lightning_rec.models.clicks.tables import OwnTable
 from lightning_rec.problems import learnt_rows
 from lightning_rec.problems.click_checks import meta_schema
 from lightning_rec.problems.sequence_tables import TRAINED
-from lightning_rec.problems.updating import FEW, check_alike
+from lightning_rec.problems.updating import FEW, check_alike, check_whitening
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
 
@@ -109,6 +109,7 @@ def before(problem: "Clicks", loaded: AuditedClicks, folder: str) -> Before:
     """What the run in ``folder`` knew. Raises UserError if it is of another model or log."""
     run, fields, encoded = RunFolder.open(Path(folder)), problem.source.fields, loaded.data.encoded
     check_alike(problem.cfg, run, ALIKE)
+    check_whitening(problem.cfg)
     apart = {"slices", "weight", "group"}  # what changes no input of a model
     then, now = (
         {key: value for key, value in asdict(each).items() if key not in apart}

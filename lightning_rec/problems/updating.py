@@ -21,9 +21,12 @@ from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import Reading, SumOf, known_by
 from lightning_rec.items.features import Features
+from lightning_rec.items.images import Images
+from lightning_rec.items.vectors import Vectors
 from lightning_rec.methods.update import Before
 from lightning_rec.models.items.features import FeatureItems
 from lightning_rec.models.items.ids import OwnVectors
+from lightning_rec.models.sequential.difsr import DIFSR
 from lightning_rec.problems.sequence_tables import TRAINED, described_items
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
@@ -43,6 +46,7 @@ def before(
     """
     run, split = RunFolder.open(Path(folder)), loaded.data.split
     check_alike(cfg, run, ALIKE)
+    check_whitening(cfg)
     if cfg.objective._target_.endswith(".ClosedForm"):
         raise UserError(
             "method.run: this model is fitted at once and has no weights to go on with: train it "
@@ -98,6 +102,20 @@ def check_alike(cfg: Any, run: RunFolder, nodes: Iterable[str]) -> None:
             )
 
 
+def check_whitening(cfg: Any) -> None:
+    """Raise UserError where given vectors or those of pictures are whitened: by the items of now,
+    along other directions than those that the run's map of them was learnt for.
+    """
+    node = known_by(cfg)
+    for each in node.parts.values() if isinstance(node, SumOf) else [node]:
+        if isinstance(each, Vectors | Images) and each.whiten:
+            raise UserError(
+                f"method.run: {each.title} are whitened by the items of now, which is not what the "
+                "run has learnt a map of: train it anew, or train runs that are to be gone on with "
+                "by item.whiten=false."
+            )
+
+
 def places(ids: pl.Series, known: pl.Series) -> Ints:
     """The place of each id among the known ones, -1 for none: int64 [n]."""
     table = ids_of(known).to_frame("id").with_row_index("place").unique("id", keep="first")
@@ -148,6 +166,9 @@ def categories(
         then, now = (pl.Series(each.read_features(one).names, dtype=pl.String) for one in of)
         if len(then) and len(now):
             found[f"{name}.categories.weight".lstrip(".")] = (then, now)
+            if isinstance(model, DIFSR):  # which predicts them
+                heads = f"predict.{sum(key.endswith('.categories.weight') for key in found) - 1}"
+                found |= {f"{heads}.{part}": (then, now) for part in ("weight", "bias")}
     return found
 
 

@@ -84,3 +84,41 @@ def test_a_column_that_is_not_there_is_refused(
     line: Callable[..., list[str]], refused: Refused
 ) -> None:
     assert "no column 'kinds'" in refused(*line("model=s3rec_pretraining", "model.column=kinds"))
+
+
+def test_a_run_of_another_protocol_is_refused_however_little_it_was_measured_on(
+    line: Callable[..., list[str]], refused: Refused, tmp_path: Path
+) -> None:
+    little = ["trainer.limit_test_batches=1", "model=s3rec_pretraining", "model.column=kind"]
+    for name, more in (("same", []), ("other", ["protocol=temporal"])):
+        assert cli.run([*line(*little, *more), f"run_dir={tmp_path / name}"]) == 0
+    tuned = [*line("model=s3rec", "method=finetune"), f"run_dir={tmp_path / 'run'}"]
+    told = refused(*tuned, f"method.run={tmp_path / 'other'}")
+    assert "has another protocol_hash" in told
+    assert cli.run([*tuned, f"method.run={tmp_path / 'same'}"]) == 0
+
+
+def test_weights_that_stand_for_something_else_are_refused(
+    line: Callable[..., list[str]], pretrained: Path, refused: Refused, tmp_path: Path
+) -> None:
+    """Other columns in rows of the same number."""
+    item = ["model=sasrec", "item=features_and_ids", "model.heads=1"]
+    run = tmp_path / "run"
+    assert cli.run([*line(*item, "item.columns=[kind,title]"), f"run_dir={run}"]) == 0
+    tuned = ["method=finetune", f"method.run={run}", f"run_dir={tmp_path / 'tuned'}"]
+    told = refused(*line(*item, "item.columns=[title,kind]"), *tuned)
+    assert "has item={" in told
+    assert "would stand for something else: say the same" in told
+    of = ["model=s3rec", "model.heads=1", "method=finetune", f"method.run={pretrained}"]
+    assert "has model.heads=2, and this run 1" in refused(*line(*of), f"run_dir={tmp_path / 'x'}")
+
+
+def test_attributes_cannot_be_taken_along_in_a_bundle(
+    line: Callable[..., list[str]], refused: Refused, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert cli.run([*line("model=difsr", "item=features_and_ids"), f"run_dir={run}"]) == 0
+    told = refused("export", f"run={run}", f"to={tmp_path / 'bundle'}")
+    assert "DIFSR has " in told
+    assert "cannot take along yet: serve its run folder" in told
+    assert not (tmp_path / "bundle").exists()

@@ -11,6 +11,7 @@ from lightning_rec import cli
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.lab import compare, read_runs, table
+from lightning_rec.lab.records import record, sealed
 
 RECORDED = Path(__file__).parent.parent.parent / "experiments" / "options" / "runs"
 NDCG = "test/ndcg@10"
@@ -140,3 +141,10 @@ def test_pipelines_of_members_that_differ_in_the_seed_are_one_setting(
     assert cli.run(["pipeline", *line, f"to={other}"]) == 0
     with pytest.raises(UserError, match=r"both called 'pipeline', but differ in B=\(.*model.dim"):
         compare({"pipeline": [made[0], other]}, figures=[NDCG])
+
+
+def test_a_run_and_the_record_of_another_seed_are_one_setting(sweep: Path, tmp_path: Path) -> None:
+    """Though a record does not say where its log lay."""
+    write_json(tmp_path / "record.json", sealed(record(sweep / "1")))
+    found = read_runs({"narrow": [sweep / "0", tmp_path / "record.json"], "wide": sweep / "2"})
+    assert found["setting"].to_list() == ["narrow", "narrow", "wide"]

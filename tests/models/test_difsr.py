@@ -20,6 +20,7 @@ CATALOGUE = pl.DataFrame(
         "item": list("abcdef"),
         "genres": [["x", "y"], ["y"], ["x", "z"], [], None, ["y", "w", "x"]],
         "brand": ["k", "l", "l", "m", "k", None],
+        "year": [1990, 1991, 1994, None, 1999, 2001],
     }
 )
 SCHEMA = Schema(num_items=6, max_len=5, num_users=2)
@@ -131,3 +132,14 @@ def test_a_sum_without_ids_and_one_that_is_weighed_are_refused() -> None:
         made(parts=PARTS)
     with pytest.raises(ValueError, match=r"item\.gate and item\.concat have no place"):
         made(gate=True)
+    nested = {"both": {**PARTS["genres"], "ids": True}, "ids": IDS}
+    with pytest.raises(ValueError, match="say them once"):
+        made(parts=nested)
+
+
+def test_numbers_are_attributes_but_nothing_to_predict() -> None:
+    year = {**PARTS["genres"], "columns": ["year"]}
+    model = made(parts={"ids": IDS, "year": year})
+    assert len(parts_of(model.item)[1]) == 1
+    assert len(model.predict) == 0
+    assert model.penalty(torch.randn(2, DIM), torch.tensor([0, 1])) == 0

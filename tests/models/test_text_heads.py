@@ -15,6 +15,7 @@ from lightning_rec.models.clicks.din import DIN
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.clicks.tables import OwnTable
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource
+from lightning_rec.tasks.click import own_penalty
 
 WIDTH, NUMBER = 5, 11  # eight items are known from training, three are not
 VECTORS = torch.randn(NUMBER, WIDTH, generator=torch.Generator().manual_seed(3))
@@ -62,7 +63,7 @@ def test_every_head_takes_texts(name: str, by_id: bool) -> None:
         moved = (model(KNOWN._replace(ids=ids)) != before).any()
         assert bool(moved) == by_id
     model.train()
-    model(KNOWN).sum().backward()
+    (model(KNOWN).sum() + own_penalty(model)).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -169,7 +170,7 @@ def test_texts_are_read_anew_when_an_evaluation_begins(fused: bool) -> None:
     with torch.no_grad():
         model(KNOWN)
     model.train()
-    model(KNOWN).sum().backward()
+    (model(KNOWN).sum() + own_penalty(model)).backward()
     optimizer.step()
     model.eval()
     with torch.no_grad():

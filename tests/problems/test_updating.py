@@ -10,13 +10,14 @@ import pytest
 import shipped
 from omegaconf import OmegaConf
 
-from lightning_rec import cli
+from lightning_rec import cli, config
 from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
+from lightning_rec.problems.updating import check_whitening
 
-USERS = ("bprmf", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
+USERS = ("bprmf", "vbpr", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
 APART = ("tfidf", "zero_shot", "decoder")  # of texts, or from a hub
 LATE = 1_600_001_200  # a time in the log of the fixture
 SETTINGS = [
@@ -281,3 +282,16 @@ def test_a_run_of_a_stranger_sends_figures_nowhere(early: Train, later: Train) -
     (run / "checksums.json").unlink()
     with pytest.raises(UserError, match=r"sends figures to https://elsewhere\.example"):
         later(run)
+
+
+@pytest.mark.parametrize("item", ["vectors", "images_and_ids", "sum"])
+def test_what_is_whitened_by_the_items_of_now_is_refused(item: str) -> None:
+    parts = "item=[ids,vectors] item.parts.vectors.path=x.npy item.parts.vectors.whiten="
+    said = parts if item == "sum" else f"item={item} item.path=x.npy item.whiten="
+    for whiten in ("true", "false"):
+        cfg = config.compose(["data=ml_100k", "model=sasrec", *f"{said}{whiten}".split()])
+        if whiten == "false":
+            check_whitening(cfg)
+            continue
+        with pytest.raises(UserError, match=r"whitened by the items of now.* item\.whiten=false"):
+            check_whitening(cfg)

@@ -91,7 +91,7 @@ class MultVAE(InnerProduct):
         items = distinct(items.where(mask, padding), padding)  # [M, L]
         there = items != padding
         share = there / there.sum(dim=1, keepdim=True).clamp(min=1).sqrt()
-        hidden = self.item(items, per_sample_weights=self.dropout(share)) + self.bias
+        hidden = self.item(items, per_sample_weights=self.dropout(share).to(self.bias)) + self.bias
         for layer in self.encoder:
             hidden = layer(hidden.tanh())
         hidden = self._latent(hidden)

@@ -5,7 +5,7 @@ Shapes: V = num_items, E = width of the vectors, D = dim, n = items asked for at
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ class Whitened(VectorSource):
     ``mean``, float [E], is subtracted, then ``basis``, float [E, E], applied: :func:`whitening`.
     """
 
+    statistics: ClassVar[tuple[str, ...]] = ("mean", "basis")  # which a map of them was learnt for
     mean: Tensor
     basis: Tensor
 

@@ -16,7 +16,7 @@ from lightning_rec.models import kernels
 from lightning_rec.models.base import ItemVectors
 from lightning_rec.models.items.base import ItemEncoder
 from lightning_rec.models.items.features import FeatureItems
-from lightning_rec.models.items.ids import Ids, Items
+from lightning_rec.models.items.ids import Ids, Items, OwnVectors
 from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.layers import (
     Dropout,
@@ -120,7 +120,7 @@ class DIFSR(NeuralSequenceModel):
         if not self.attribute_weight:
             return []
         _, attributes = parts_of(self.item)
-        return [each for each in attributes if isinstance(each, FeatureItems) and each.size]
+        return [each for each in attributes if isinstance(each, FeatureItems) and len(each.rows)]
 
 
 def parts_of(item: ItemEncoder) -> tuple[ItemEncoder, tuple[ItemEncoder, ...]]:
@@ -129,10 +129,11 @@ def parts_of(item: ItemEncoder) -> tuple[ItemEncoder, tuple[ItemEncoder, ...]]:
         return item, ()
     if item.gate is not None or item.join is not None:
         raise ValueError("DIFSR adds up nothing, so that item.gate and item.concat have no place")
-    own = [each for each in item.parts.values() if each.by_id]
-    if len(own) != 1:
+    own = [each for each in item.parts.values() if isinstance(each, OwnVectors)]
+    attributes = [each for each in item.parts.values() if not each.by_id]
+    if len(own) != 1 or len(own) + len(attributes) < len(item.parts):  # a part is a sum with ids
         raise ValueError("DIFSR scores items by ids: say them once, as in item=[ids,features]")
-    return own[0], tuple(each for each in item.parts.values() if not each.by_id)
+    return own[0], tuple(attributes)
 
 
 class Layer(PostNormLayer):
