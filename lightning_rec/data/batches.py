@@ -254,6 +254,13 @@ class SequenceData(BatchData):
     shortest: Annotated[int, Field(ge=2)] | None = None
     _numbers: Ints | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        if self.shortest is not None and self.stride is None:
+            raise ValueError(
+                f"shortest={self.shortest} is of windows that move back, and stride=null has but "
+                "the latest one of each user: say a stride, such as 0.02"
+            )
+
     @property
     def schema(self) -> Schema:
         """The facts that a model needs."""

@@ -75,6 +75,8 @@ def test_windows_of_beginnings_end_at_each_event() -> None:
     for shortest in (None, 4, 9):  # none is cut short
         assert len(Windows(split, 4, 0.1, shortest)) == 1 + 1 + 4
     assert len(Windows(split, 4, None, shortest=2)) == 3
+    with pytest.raises(ValueError, match=r"shortest=2 .* say a stride"):
+        SequenceData(split=split, window=lambda width: width, seed=0, shortest=2, stride=None)
 
 
 @pytest.mark.parametrize("stride", [0.5, 1.0])
