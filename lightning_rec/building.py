@@ -88,8 +88,8 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
         if isinstance(value, dict) and inner and inner[0] in value:  # one key of many is at fault
             key, value = f"{key}.{inner[0]}", value[inner[0]]
             details = [detail for detail in details if detail["loc"][:1] == inner]
-        if details[0]["type"] == "string_type" and is_plain(value):
-            raise unquoted(f"{node}.{key}", value) from None
+        if details[0]["type"] == "string_type" and (told := misread(f"{node}.{key}", value)):
+            raise told from None
         named = ("missing", "unexpected_keyword_argument")  # they are about a key
         reasons = dict.fromkeys(
             f"{each['msg']}: {each['loc'][-1]}" if each["type"] in named else each["msg"]
@@ -98,18 +98,18 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
         raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
 
 
-def is_plain(value: Any) -> bool:
-    """Whether an override was read as a number or a truth value."""
-    return isinstance(value, bool | int | float)
-
-
-def unquoted(key: str, value: Any) -> UserError:
-    """What to say where ``value`` has to be a text, such as 1 for the name of a folder."""
+def misread(key: str, value: Any) -> UserError | None:
+    """What to say of a number or a truth value where a text is needed, such as 1 for the name of a
+    folder; None of anything else.
+    """
+    if not isinstance(value, bool | int | float):
+        return None
     said = str(value).lower() if isinstance(value, bool) else value
+    quoted = "TEXT" if isinstance(value, float) else said  # 1e5 is no 100000.0
     kind = "true or false" if isinstance(value, bool) else "a number"
     return UserError(
-        f"{key}={said} is read as {kind}, and has to be a text: say \"{key}='{said}'\", with both "
-        "kinds of quotes."
+        f"{key}={said} is read as {kind}, and has to be a text: say \"{key}='{quoted}'\", with "
+        "both kinds of quotes."
     )
 
 

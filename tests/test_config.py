@@ -424,6 +424,7 @@ MISUSE = {
     "+schedule.warm=1": ["Unknown key schedule.warm", "'warmup'"],
     "model=bi_encoder negatives=bm25 +negatives.by.k3=1": ["Unknown key negatives.by.k3"],
     # Of the wrong kind, out of range, or missing.
+    "run_dir=1e5": ["run_dir=100000.0 is read as a number", "run_dir='TEXT'"],
     "run_dir=1": ["run_dir=1 is read as a number", "run_dir='1'"],
     "data.user=true data=table": ["data.user=true is read as true or false", "data.user='true'"],
     "monitor=null": ["monitor=null", "string"],

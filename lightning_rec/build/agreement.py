@@ -74,14 +74,14 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
                     "trained on what is tested here: train one on the same data under the same "
                     "protocol."
                 )
-        for node in ALIKE if problem.method.same_catalogue else ():
+        for node in ALIKE if problem.method.takes_weights else ():
             then, now = (config.plain(OmegaConf.select(each, node)) for each in (run.config, cfg))
             if then != now:
                 raise UserError(
                     f"{key}={folder} has {node}={then}, and this run {now}, by which its weights "
                     "would stand for something else: say the same."
                 )
-        described = problem.method.same_catalogue and problem.reads_catalogue
+        described = problem.method.takes_weights and problem.reads_catalogue
         if described and run.card.get("catalogue_hash") != problem.catalogue_hash(loaded):
             raise UserError(
                 f"{key}={folder} knew items by another catalogue than this run: train one with the "

@@ -14,7 +14,7 @@ from pydantic.types import FiniteFloat, NonNegativeInt, PositiveInt
 
 from lightning_rec import config
 from lightning_rec.build.callbacks import below, check_callbacks
-from lightning_rec.building import is_plain, unquoted
+from lightning_rec.building import misread
 from lightning_rec.errors import UserError, listed, suggest
 
 # What is no key of the trainer here, and what to say instead.
@@ -239,8 +239,8 @@ def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
         fields = kinds.get(path[0], Keys).model_fields
         where = f"{path[0]} has" if len(path) > 1 else "At the top there are"
         return UserError(f"Unknown key {key}.{suggest(path[-1], fields, where, 30)}")
-    if first["type"] == "string_type" and is_plain(value):
-        return unquoted(key, value)
+    if first["type"] == "string_type" and (told := misread(key, value)):
+        return told
     same = [e["msg"] for e in error.errors() if e["loc"][: len(path)] == first["loc"][: len(path)]]
     reasons = dict.fromkeys(message.removeprefix("Value error, ") for message in same)
     shown = "" if isinstance(value, Mapping) else f"={'null' if value is None else value}"

@@ -22,7 +22,7 @@ class FineTune(Method):
         load: loads the run.
     """
 
-    same_catalogue: ClassVar[bool] = True
+    takes_weights: ClassVar[bool] = True
 
     def __init__(
         self, run: str | None = None, load: Callable[[str], nn.Module] | None = None
