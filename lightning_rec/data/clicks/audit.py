@@ -14,6 +14,7 @@ from lightning_rec.data.clicks.audit_counted import told_of_counts
 from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
 from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck
 from lightning_rec.data.clicks.audit_histories import audit_histories
+from lightning_rec.data.clicks.audit_returns import audit_returns
 from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.evidence import Evidence
@@ -40,6 +41,7 @@ def audit_clicks(
         for place, name in enumerate(PARTS):
             outside = (time < edges[place]) | (time >= edges[place + 1])
             fail(f"a row of {name} lies outside its window of time", (at.part == place) & outside)
+    audit_returns(at)
     unknown, missed = _check_fields(at)
     later = [*audit_histories(at)]
     facts: dict[str, Any] = {}

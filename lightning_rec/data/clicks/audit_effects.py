@@ -118,7 +118,7 @@ def told_of_doubles(at: Evidence) -> tuple[dict[str, int], list[Finding]]:
     nothing is told. Where group and time are known, rows alike but for the label are told as well.
     """
     table, fields = at.table, at.fields
-    names, labels = _compared(table, fields), {goal.column for goal in fields.targets.values()}
+    names, labels = _compared(table, fields), fields.label_columns
     hashed = _hashes(table, names)
     number, held, distinct = len(hashed), hashed[at.part > 0], len(np.unique(hashed))
     copies, both = number - distinct, int(np.isin(held, hashed[at.part == 0]).sum())
@@ -154,8 +154,7 @@ def _compared(table: ClickTable, fields: Fields) -> list[str]:
     """
     schema, rows = table.rows.collect_schema(), table.info["rows"]
     names = [name for name in schema if name not in (PART, TIME)]
-    used = {*fields.features, *fields.roles().values()}
-    used |= {goal.column for goal in fields.targets.values()}
+    used = {*fields.features, *fields.roles().values(), *fields.label_columns}
     if fields.group and fields.time:
         names = [name for name in names if name in used]
     kept, asked = used - {*fields.categorical}, []

@@ -87,17 +87,11 @@ class Faults:
             )
 
 
-def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
-    """Labels, float32 [N] of 0 and 1, or [N, G] of several goals. Raises UserError if not so."""
-    labels = [
-        _label(table, goal, f"data.fields.goals.{name}" if fields.goals else "data.fields")
-        for name, goal in fields.targets.items()
-    ]
-    return labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
-
-
-def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
-    name, least = goal.column, goal.positive_from
+def label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
+    """What the column of a goal says, float32 [N] of 0 and 1; ``node``: of the config, where it is
+    declared. Raises UserError if it holds something else.
+    """
+    name, least = str(goal.column), goal.positive_from
     found, faults = _numbers(table, name, cells.labels if least is None else cells.numbers)
     must = cells.LABELS
     if least is not None:

@@ -13,6 +13,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
+from lightning_rec.data.clicks.labels import labels_of, told, undecided
 from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
@@ -33,11 +34,13 @@ def encode(
     block; ``given``: statistics of an earlier run, which are kept. Raises UserError if labels,
     numbers or parts cannot be trained on.
     """
-    name = table.info["name"]
-    parts = {part: np.flatnonzero(assigned.part == place) for place, part in enumerate(PARTS)}
-    label = columns.label(table, fields)
+    name, left_out = table.info["name"], undecided(table, fields, assigned)
+    part = np.where(left_out, -1, assigned.part)
+    parts = {name: np.flatnonzero(part == place) for place, name in enumerate(PARTS)}
+    notes = told(fields, assigned, left_out)
+    label = labels_of(table, fields)
     first, *_ = by_goal = label.reshape(len(label), -1).T
-    _check_labels(name, fields, parts, by_goal)
+    _check_labels(name, fields, parts, by_goal, notes)
     group = None if fields.group is None else columns.codes(table, fields.group, columns.text)
     arrays: dict[str, Any] = {"label": label, **parts, "group": group}
     arrays["weight"] = weight = columns.weight(table, fields)
@@ -45,9 +48,8 @@ def encode(
         raise UserError(
             f"{name}, train: all weights in column '{fields.weight}' are 0: nothing is learnt."
         )
-    processor = fit(table, fields, assigned.part == PARTS.index("train"), given)
+    processor = fit(table, fields, part == PARTS.index("train"), given)
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
-    notes = []
     if not len(parts["val"]):
         sizes = listed(f"{part}: {len(of):,}" for part, of in parts.items())
         notes.append(
@@ -60,6 +62,7 @@ def encode(
     ids = _write_features(table, processor, folder)
     if fields.has_history:
         past, unknown = past_of(table, processor, assigned, ids, first, group)
+        past.end[left_out] = past.start[left_out]
         arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
         counts |= _counted(name, fields, past, unknown)
     for key, array in arrays.items():
@@ -72,12 +75,17 @@ def encode(
 
 
 def _check_labels(
-    name: str, fields: Fields, parts: dict[str, Ints], by_goal: NDArray[np.float32]
+    name: str,
+    fields: Fields,
+    parts: dict[str, Ints],
+    by_goal: NDArray[np.float32],
+    notes: list[str],
 ) -> None:
     """Raise UserError if a part has no rows, or labels of one class; ``by_goal``: [G, N]."""
     for part in ("train", "test"):
         if not len(parts[part]):
-            raise UserError(f"{name}: the protocol leaves no rows in {part}.")
+            why = "".join(f" {said}" for said in notes)
+            raise UserError(f"{name}: the protocol leaves no rows in {part}.{why}")
     for part, rows in parts.items():
         for goal, labels in zip(fields.targets, by_goal, strict=True):
             told = f", {goal}" if fields.goals else ""

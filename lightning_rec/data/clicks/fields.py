@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, PositiveInt
 
+from lightning_rec.data.dates import duration
 from lightning_rec.data.names import no_column
 from lightning_rec.errors import NotSet, UserError, listed, nearest
 
@@ -15,16 +16,47 @@ Buckets = PositiveInt | Literal["log_square"]
 
 @dataclass(frozen=True)
 class Goal:
-    """Something that may come of a row.
+    """Something that may come of a row: what a column says, or whether its group comes back.
 
     Args:
         column: where it stands whether it did, 0 or 1.
         positive_from: where the column is a number such as a rating, the least that counts as 1.
+        returns_within: instead of the column, the retention goal: 1 if ``data.fields.group`` has
+            another row less than this (``7d``) after the row, and ``returns_after`` or more.
+        returns_after: how long after a row another one is no return yet, such as ``30m`` or ``1d``.
+
+    Raises UserError for both or neither, and for times that are none.
     """
 
-    column: str
+    column: str | None = None
     positive_from: float | None = None
+    returns_within: str | None = None
+    returns_after: str = "1d"
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        where = "data.fields.goals"
+        if (self.column is None) == (self.returns_within is None):
+            raise UserError(
+                f"{where}: a goal has column=COLUMN, or returns_within=7d for whether somebody "
+                "comes back."
+            )
+        if self.returns_within is None:
+            return
+        if self.positive_from is not None:
+            raise UserError(f"{where}: positive_from= is of a column, not of returns_within=.")
+        after, within = self.window
+        if after >= within:
+            raise UserError(
+                f"{where}: returns_after={self.returns_after} must be shorter than "
+                f"returns_within={self.returns_within}."
+            )
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Of a retention goal, from when on, and until when, a row is a return: seconds."""
+        after = duration("data.fields.goals: returns_after", self.returns_after)
+        return after, duration("data.fields.goals: returns_within", str(self.returns_within))
 
 
 @dataclass(frozen=True)
@@ -110,7 +142,8 @@ class Fields:
                 "data.fields names no feature: say data.fields.categorical=[COLUMN,…], "
                 "data.fields.multi_valued=[…] or data.fields.numeric=[…]."
             )
-        labels = {goal.column for goal in self.targets.values()}  # goals may share one
+        self._check_returns()
+        labels = self.label_columns  # goals may share one
         used = [*self.features, *labels, *filter(None, (self.weight, self.history))]
         if doubled := sorted({name for name in used if used.count(name) > 1}):
             raise UserError(
@@ -129,6 +162,25 @@ class Fields:
         if not isinstance(self.separator, str):
             lists = [*self.multi_valued, *filter(None, [self.history])]
             self._check_settings("separator", lists, "multi_valued or the history")
+
+    def _check_returns(self) -> None:
+        if not self.returns:
+            return
+        needed = [
+            f"data.fields.{key}=COLUMN" for key in ("group", "time") if not getattr(self, key)
+        ]
+        name = next(iter(self.returns))
+        if needed:
+            raise UserError(
+                f"data.fields.goals.{name} asks whether a group comes back in time: set "
+                f"{' and '.join(needed)}."
+            )
+        if self.past == "clicks" and next(iter(self.targets)) in self.returns:
+            raise UserError(
+                f"data.fields.past=clicks makes histories of the rows that reach the first goal, "
+                f"'{name}', which is not known at the time: name another goal first, or say "
+                "data.fields.past=rows."
+            )
 
     def _check_history(self, columns: Sequence[str]) -> None:
         if self.history and self.past:
@@ -167,6 +219,17 @@ class Fields:
         return self.goals if self.label is None else {"click": Goal(self.label, self.positive_from)}
 
     @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns that labels are read from, each once."""
+        read = (goal.column for goal in self.targets.values())
+        return tuple(dict.fromkeys(name for name in read if name is not None))
+
+    @property
+    def returns(self) -> Mapping[str, Goal]:
+        """The goals that ask whether a group comes back."""
+        return {name: goal for name, goal in self.goals.items() if goal.returns_within is not None}
+
+    @property
     def features(self) -> tuple[str, ...]:
         """All columns that are features, in the order in which models see them."""
         return self.singles + self.multi_valued + self.scaled
@@ -193,15 +256,23 @@ class Fields:
     def roles(self) -> dict[str, str]:
         """Column of each role that is no feature, for the roles that have one."""
         roles = {name: column for name in _ROLES if (column := getattr(self, name)) is not None}
-        return roles | {f"goals.{name}.column": goal.column for name, goal in self.goals.items()}
+        read = {f"goals.{name}.column": goal.column for name, goal in self.goals.items()}
+        return roles | {key: column for key, column in read.items() if column is not None}
 
     def settings(self) -> dict[str, Any]:
         """All settings that change what the rows are encoded to."""
         return {key: value for key, value in asdict(self).items() if key not in ("dims", "slices")}
 
-    def labels(self) -> dict[str, tuple[str, float | None]]:
-        """What makes the labels, by goal: the column, and the least that counts as 1."""
-        return {name: (goal.column, goal.positive_from) for name, goal in self.targets.items()}
+    def labels(self) -> dict[str, tuple[Any, ...]]:
+        """What makes the labels, by goal: the column, and the least that counts as 1; or the
+        columns of group and time, and from when on and until when a row is a return, in seconds.
+        """
+        return {
+            name: (goal.column, goal.positive_from)
+            if goal.column is not None
+            else (str(self.group), str(self.time), *goal.window)
+            for name, goal in self.targets.items()
+        }
 
     def check(self, name: str, columns: list[str]) -> None:
         """Raise UserError if a column that is named is not among ``columns`` of the data."""

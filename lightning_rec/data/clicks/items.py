@@ -76,7 +76,7 @@ def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
     names = columns_of(template, table.rows.collect_schema().names(), table.info["name"])
     roles = {role: getattr(fields, role) for role in _ABOUT_ROWS}
     barred = {column: role for role, column in roles.items() if column}
-    barred |= {goal.column: "label" for goal in fields.targets.values()}
+    barred |= dict.fromkeys(fields.label_columns, "label")
     for name in names:
         if name in barred:
             raise UserError(

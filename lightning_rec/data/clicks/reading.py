@@ -63,8 +63,7 @@ def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.Lazy
     """The rows, with points for decimal commas where a column of numbers is text."""
     if decimal == "point":
         return rows
-    goals = (goal.column for goal in fields.targets.values())
-    named = {*fields.numeric, *goals, fields.weight}
+    named = {*fields.numeric, *fields.label_columns, fields.weight}
     texts = [name for name, dtype in rows.collect_schema().items() if dtype == pl.String]
     return rows.with_columns(
         # A fault is shown as it is.
@@ -124,9 +123,8 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     as 0 and 1, many values as List[String].
     """
     schema = rows.collect_schema()
-    goals = fields.targets.values()
-    plain = {goal.column for goal in goals if goal.positive_from is None}
-    numeric = {*fields.numeric, *(goal.column for goal in goals), fields.weight}
+    plain = {goal.column for goal in fields.targets.values() if goal.positive_from is None}
+    numeric = {*fields.numeric, *fields.label_columns, fields.weight}
     categories = {*fields.categorical, fields.group}
     many = {*fields.multi_valued, fields.history}
     found = []
@@ -150,9 +148,10 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
 
 def _faults(schema: pl.Schema, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
     """By column where a row cannot be used: Boolean."""
-    for name, least in fields.labels().values():
-        read = cells.labels if least is None else cells.numbers
-        yield name, read(pl.col(name), schema[name], name).is_null()
+    for goal in fields.targets.values():
+        if (name := goal.column) is not None:
+            read = cells.labels if goal.positive_from is None else cells.numbers
+            yield name, read(pl.col(name), schema[name], name).is_null()
     if fields.time is not None:
         yield fields.time, pl.col(TIME).is_null()
     if fields.weight is not None:

@@ -120,7 +120,10 @@ def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None)
     """SHA-256 of all columns as text, by name, and of what ``labels`` are made of."""
     digest = hashlib.sha256()
     if labels is not None:
-        told = {goal: [of, least and float(least)] for goal, (of, least) in labels.items()}
+        told = {
+            goal: [float(x) if isinstance(x, int | float) else x for x in made]
+            for goal, made in labels.items()
+        }
         digest.update(sha256_json(told).encode())
     for name, dtype in sorted(table.collect_schema().items()):
         column = pl.col(name)

@@ -72,5 +72,7 @@ class PublicClicks(PublicSource):
     def settings(self) -> dict[str, Any]:
         """What makes the labels, if it is not what was published."""
         labels = self.fields.labels()
-        plain = all(least is None for _, least in labels.values())
+        plain = all(
+            goal.column and goal.positive_from is None for goal in self.fields.targets.values()
+        )
         return {} if plain or labels in self.published else {"labels": labels}
