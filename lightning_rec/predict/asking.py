@@ -117,6 +117,11 @@ class Asked(NamedTuple):
     events: NDArray[np.int32] | None = None
     lacks: tuple[str, ...] = ()
 
+    @property
+    def said(self) -> tuple[Ints | None, NDArray[np.int32] | None, tuple[str, ...]]:
+        """What is said of events."""
+        return self.times, self.events, self.lacks
+
     def when(self, rows: Ints, start: Ints, end: Ints) -> Tensor | None:
         """Times of ``items[start[b]:end[b]]`` of some rows, as of histories: int64 [B, L + 1]."""
         if self.times is None:

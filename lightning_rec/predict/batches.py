@@ -45,24 +45,31 @@ def _about(known: pl.Series, user: Ints, width: int) -> NDArray[np.int64]:
     return found
 
 
-def lacking(model: SequenceModel, users: pl.DataFrame | None, asked: Asked | None = None) -> str:
+def lacking(
+    model: SequenceModel,
+    users: pl.DataFrame | None,
+    times: Ints | None,
+    events: NDArray[np.int32] | None,
+    lacks: Sequence[str],
+) -> str:
     """What a model reads of events and a question does not say, in a sentence; empty where there is
-    none. ``users``: those of the run, which say whether its log had times. ``asked``: None where
-    nothing but ids is said.
+    none. ``users``: those of the run, which say whether its log had times. For the others see
+    :class:`Asked`.
     """
     timed = users is None or "times" in users.columns
-    names = [] if asked is None else [*asked.lacks]
-    if model.reads_times and timed and (asked is None or asked.times is None):
+    names = [*lacks]
+    if model.reads_times and timed and times is None:
         names.append("time")
-    if model.side is not None and (asked is None or asked.events is None):
+    if model.side is not None and events is None:
         names += _sent(model.side.of_events.names)
     if not names:
         return ""
     said = listed(dict.fromkeys(names))
     return (
         f"{type(model).__name__} reads {said} of each event, which is not said of these histories: "
-        "they are answered without it. Python and files can say it, by a row for each event with "
-        f"the columns user, item and {said}."
+        "they are answered without it. Files and frames say it by a row for each event with the "
+        f"columns user, item and {said}; a request over HTTP by an object with the keys item and "
+        f"{said} in place of each id."
     )
 
 
@@ -81,7 +88,8 @@ def asked_by(raw: Raw, catalogue: Catalogue, told: Told, model: SequenceModel) -
     asked, given = asked_with(raw, catalogue, told, columns.names)
     if asked.times is not None:
         made = of_times(asked.times, asked.offsets)
-        given = given.with_columns(made[name] for name in made.columns if name not in given.columns)
+        derived = [made[name] for name in made.columns if name not in given.columns]
+        given = pl.DataFrame([*given, *derived])  # it may have had no column, and so no row
     there = set(given.columns)
     if not there & set(columns.names):
         return asked

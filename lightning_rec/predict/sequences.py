@@ -164,8 +164,8 @@ class SequencePredictor(Predictor):
         told: Told | None = None,
     ) -> list[Lists]:
         """What :meth:`answer` shows, as codes, some histories at a time."""
-        if told is not None and (words := lacking(self.model, self.users, asked)):
-            told.lacks.append(words)
+        if told is not None:
+            told.lacks += filter(None, [lacking(self.model, self.users, *asked.said)])
         adjust = None if ready is None else ready.adjust
         retriever = self.indexed.retriever(self.model, adjust, self.some_queries)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None

@@ -1,19 +1,20 @@
 """Questions in raw ids, in groups that are computed at once, and answers as plain values."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from lightning_rec.errors import UserError, listed
-from lightning_rec.predict.asking import Asked, polars_of
+from lightning_rec.predict.asking import polars_of
 from lightning_rec.predict.batches import lacking
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
+from lightning_rec.serving.histories import History, together
 from lightning_rec.serving.opening import Model
 
 Row = dict[str, Any]
@@ -21,24 +22,12 @@ NONE_KNOWN = "The model knows none of the history's items, so it has nothing to 
 NEAR = 0.2  # cosine below which no item is a reason for another
 
 
-class History(NamedTuple):
-    """Codes of known items, oldest first, and of the user, -1 for somebody new."""
-
-    codes: Sequence[int]
-    user: int
-
-
 def recommended(model: Model, k: int, seen: str | None, histories: list[History]) -> list[Any]:
     """The rows of each history: ``rank``, ``item``, perhaps ``title``, ``score``."""
     predictor = model.predictor
     assert isinstance(predictor, SequencePredictor)
-    offsets = np.zeros(len(histories) + 1, dtype=np.int64)
-    np.cumsum([len(each.codes) for each in histories], out=offsets[1:])
-    items = np.fromiter((code for each in histories for code in each.codes), np.int32, offsets[-1])
-    key = pl.Series("row", np.arange(len(histories), dtype=np.uint32))
-    asked = Asked(key, items, offsets, np.array([each.user for each in histories], dtype=np.int64))
     answers: list[list[Row]] = [[] for _ in histories]
-    parts = predictor.lists(asked, k, seen)
+    parts = predictor.lists(together(histories), k, seen)
     found = (np.concatenate([part[place] for part in parts]).tolist() for place in range(4))
     for number, rank, code, score in zip(*found, strict=True):
         row = {"rank": rank, "item": model.items[code]}
@@ -50,11 +39,13 @@ def recommended(model: Model, k: int, seen: str | None, histories: list[History]
 
 def unsaid(model: Model, asked: History, unknown: int) -> str:
     """In sentences, or none: that of a history with ``unknown`` items none is known, and what a
-    model of sequences reads of events and requests do not say.
+    model of sequences reads of events and the request does not say.
     """
-    assert isinstance(model.predictor, SequencePredictor)
+    predictor = model.predictor
+    assert isinstance(predictor, SequencePredictor)
     told = [NONE_KNOWN] if unknown and not asked.codes else []
-    return " ".join(filter(None, [*told, lacking(model.predictor.model, model.predictor.users)]))
+    lacks = lacking(predictor.model, predictor.users, asked.times, asked.events, asked.lacks)
+    return " ".join(filter(None, [*told, lacks]))
 
 
 def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = None) -> list[Any]:

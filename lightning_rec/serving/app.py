@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 
 from lightning_rec import __version__
 from lightning_rec.errors import UserError
-from lightning_rec.serving import demo, schemas
+from lightning_rec.serving import demo, responses, schemas
 from lightning_rec.serving.candidates import is_of_clicks, of_candidates
 from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
+from lightning_rec.serving.events import names_of
 from lightning_rec.serving.guard import Guard
 from lightning_rec.serving.keys import Keys
-from lightning_rec.serving.raw_ids import texts_of
 from lightning_rec.serving.ruled import rules_of
 from lightning_rec.serving.service import Service
 from lightning_rec.serving.tools import Tools
@@ -46,7 +46,7 @@ _TITLES = {
     504: "No answer in time.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ProblemAnswer, "description": _TITLES[status]}
+    status: {"model": responses.ProblemAnswer, "description": _TITLES[status]}
     for status in sorted(set(STATUS.values()))
 }
 
@@ -146,7 +146,7 @@ def _refusals(app: FastAPI) -> None:
 def _answers(app: FastAPI, service: Service) -> None:
     """What the model is asked."""
 
-    @app.post("/recommend", response_model=schemas.Ranking, tags=["ask"])
+    @app.post("/recommend", response_model=responses.Ranking, tags=["ask"])
     async def recommend(asked: schemas.RecommendRequest, request: Request) -> Response:
         """The best items for a history, or for a user by all that is known of him."""
         unit = unit_of(service, asked.user, asked.unit)
@@ -161,12 +161,12 @@ def _answers(app: FastAPI, service: Service) -> None:
         request.scope["told"] |= logged(service, unit, found)
         return Json(found)
 
-    @app.post("/similar", response_model=schemas.SimilarAnswer, tags=["ask"])
+    @app.post("/similar", response_model=responses.SimilarAnswer, tags=["ask"])
     async def similar(asked: schemas.SimilarRequest) -> Response:
         """Items that are like each of those named."""
         return Json(await service.similar(asked.items, asked.k))
 
-    @app.post("/search", response_model=schemas.Ranking, tags=["ask"])
+    @app.post("/search", response_model=responses.Ranking, tags=["ask"])
     async def search(asked: schemas.SearchRequest, request: Request) -> Response:
         """The items of a model of matching for a text, perhaps in the order of a user."""
         unit = unit_of(service, asked.user, asked.unit)
@@ -177,12 +177,12 @@ def _answers(app: FastAPI, service: Service) -> None:
         request.scope["told"] |= logged(service, unit, found)
         return Json(marked(found, unit))
 
-    @app.post("/predict", response_model=schemas.PredictAnswer, tags=["ask"])
+    @app.post("/predict", response_model=responses.PredictAnswer, tags=["ask"])
     async def predict(asked: schemas.PredictRequest) -> Response:
         """A score for each row: of a model of clicks its probability."""
         return Json(await service.predict(asked.rows, asked.context))
 
-    @app.post("/events", response_model=schemas.EventsAnswer, tags=["sessions"])
+    @app.post("/events", response_model=responses.EventsAnswer, tags=["sessions"])
     async def events(
         asked: schemas.EventsRequest,
         request: Request,
@@ -192,25 +192,25 @@ def _answers(app: FastAPI, service: Service) -> None:
         request.scope["told"] |= logged(service, unit_of(service, asked.user))
         done = await service.take(asked.user, asked.items, idempotency_key)
         if service.settings.logs_items and not done["repeated"]:
-            request.scope["told"] |= {"items": texts_of(asked.items), "value": asked.value}
+            request.scope["told"] |= {"items": names_of(asked.items), "value": asked.value}
         return Json(done)
 
 
 def _state(app: FastAPI, service: Service) -> None:
     """What the server tells of itself."""
 
-    @app.get("/health", response_model=schemas.State, tags=["server"])
+    @app.get("/health", response_model=responses.State, tags=["server"])
     async def health() -> Response:
         """Whether the process answers."""
         return Json({"status": "ok"})
 
-    @app.get("/ready", response_model=schemas.State, tags=["server"])
+    @app.get("/ready", response_model=responses.State, tags=["server"])
     async def ready() -> Response:
         """Whether requests should be sent here."""
         await service.sessions.check()
         return Json({"status": "ready"})
 
-    @app.get("/version", response_model=schemas.Version, tags=["server"])
+    @app.get("/version", response_model=responses.Version, tags=["server"])
     async def version() -> Response:
         """Which model answers, and since when."""
         return Json(service.described())
@@ -220,7 +220,7 @@ def _state(app: FastAPI, service: Service) -> None:
         """Figures in the text format of Prometheus."""
         return Response(service.figures.page(), media_type="text/plain; version=0.0.4")
 
-    @app.post("/admin/reload", response_model=schemas.Version, tags=["server"])
+    @app.post("/admin/reload", response_model=responses.Version, tags=["server"])
     async def reload() -> Response:
         """Open what model= leads to now; where it is broken the one before goes on."""
         await service.reload()

@@ -55,6 +55,13 @@ class Model:
         return dict(zip(self.items, range(len(self.items)), strict=True))
 
     @cached_property
+    def reads_events(self) -> bool:
+        """Whether it reads more of events than their items: times, or columns."""
+        if not isinstance(self.predictor, SequencePredictor):
+            return False
+        return self.predictor.model.reads_times or self.predictor.model.side is not None
+
+    @cached_property
     def items(self) -> list[str]:
         """The id of each item by its code; a model of clicks has none."""
         if self.kind == "clicks":

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from lightning_rec.answers.personal import AMONG, PersonalSearch
 from lightning_rec.answers.personal_fit import read_weight
 from lightning_rec.bundle import identity_of
 from lightning_rec.errors import UserError
-from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
-from lightning_rec.serving.answering import History, noted
+from lightning_rec.serving.answering import noted
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.histories import History, together
 from lightning_rec.serving.opening import Model, open_served
 from lightning_rec.serving.raw_ids import Id
+from lightning_rec.serving.schemas import Item
 from lightning_rec.serving.sessions import Sessions
 from lightning_rec.serving.settings import Settings
 from lightning_rec.serving.whom import of_items, of_searcher, user_of
@@ -39,7 +39,7 @@ class Personal:
     search: PersonalSearch
 
     async def whom(
-        self, sessions: Sessions, user: Id | None, history: Sequence[Id] | None, most: int
+        self, sessions: Sessions, user: Id | None, history: Sequence[Item] | None, most: int
     ) -> tuple[str, History, int]:
         """Whose order a search is in: name, history, and how many of its items are unknown.
 
@@ -64,12 +64,7 @@ class Personal:
         It has a ``note`` where taste had no part, and of what the rules did not do.
         """
         queries, names, histories = zip(*asked, strict=True)
-        lengths = [len(each.codes) for each in histories]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        codes = (code for each in histories for code in each.codes)
-        items = np.fromiter(codes, np.int32, offsets[-1])
-        users = np.array([each.user for each in histories], dtype=np.int64)
-        whom = Asked(pl.Series("user", names, dtype=pl.String), items, offsets, users)
+        whom = together(histories, pl.Series("user", names, dtype=pl.String))
         ready = None if rules is None else self.search.matching.ready(rules)
         texts = pl.Series("query", queries, dtype=pl.String)
         found = self.search.ordered(texts, whom, k, seen, ready, Told())

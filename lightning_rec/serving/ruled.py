@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
-from lightning_rec.serving.answering import History, Row, noted
+from lightning_rec.serving.answering import Row, noted
+from lightning_rec.serving.histories import History, together
 from lightning_rec.serving.opening import Model
 from lightning_rec.serving.raw_ids import text_of, texts_of
 from lightning_rec.serving.schemas import AskedRules
@@ -42,11 +41,7 @@ def recommended_by_rules(
     predictor = model.predictor
     assert isinstance(predictor, SequencePredictor)
     names, histories = [name for name, _ in asked], [history for _, history in asked]
-    lengths = [len(each.codes) for each in histories]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    items = np.fromiter((code for each in histories for code in each.codes), np.int32, offsets[-1])
-    users = np.array([each.user for each in histories], dtype=np.int64)
-    whom = Asked(pl.Series("user", names, dtype=pl.String), items, offsets, users)
+    whom = together(histories, pl.Series("user", names, dtype=pl.String))
     answers: list[list[Row]] = [[] for _ in histories]
     ready = predictor.ready(rules)
     for part in predictor.lists(whom, k, seen, ready, Told()):

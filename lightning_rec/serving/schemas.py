@@ -1,14 +1,16 @@
-"""What requests and answers look like; the description of OpenAPI is made of it."""
+"""What requests look like; the description of OpenAPI is made of it."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StrictFloat,
     StrictInt,
     StrictStr,
+    Tag,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -41,6 +43,7 @@ class _Request(BaseModel):
 
 
 Ids = Annotated[list[Id], Field(max_length=10_000)]
+Said = Annotated[StrictStr, Field(max_length=512)] | StrictInt | StrictFloat | bool | None
 Time = Annotated[
     Annotated[StrictStr, Field(max_length=64)]
     | Annotated[StrictInt, Field(gt=-(2**60), lt=2**60)]
@@ -49,6 +52,27 @@ Time = Annotated[
 ]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Condition = Annotated[StrictStr, Field(min_length=1, max_length=2000)]
+
+
+class HistoryItem(BaseModel):
+    """An item, and what a model may read of its event: when it was, and columns of the log."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"item": "2571", "time": "2026-11-28 18:00", "rating": 5}]},
+    )
+    __pydantic_extra__: dict[str, Said] = Field(init=False)
+    item: Id
+    time: Time | None = None
+
+
+def _form(given: Any) -> str:
+    return "event" if isinstance(given, dict | HistoryItem) else "id"
+
+
+Item = Annotated[
+    Annotated[Id, Tag("id")] | Annotated[HistoryItem, Tag("event")], Discriminator(_form)
+]
 
 
 class Boost(_Request):
@@ -105,7 +129,9 @@ class RecommendRequest(_Request):
             "examples": [{"history": ["2571", "260", 1196], "k": 5}, {"user": "42", "k": 10}]
         },
     )
-    history: list[Id] | None = Field(None, description="Ids of items, oldest first.")
+    history: list[Item] | None = Field(
+        None, description="Ids of items, oldest first; or objects, with what else is known."
+    )
     user: Id | None = None
     k: K = 10
     seen: Literal["filter", "keep"] | None = Field(
@@ -144,7 +170,7 @@ class SearchRequest(_Request):
     query: Annotated[StrictStr, Field(min_length=1, max_length=2000)]
     k: K = 10
     user: Id | None = Field(None, description="In whose order, where the server knows a taste.")
-    history: list[Id] | None = Field(None, description="In place of the user: what he had.")
+    history: list[Item] | None = Field(None, description="In place of the user: what he had.")
     seen: Literal["filter", "keep"] | None = Field(None, description="Items of the history.")
     rules: AskedRules | None = None
     unit: Id | None = Field(None, description=_UNIT)
@@ -172,117 +198,5 @@ class EventsRequest(_Request):
         extra="forbid", json_schema_extra={"examples": [{"user": "42", "items": ["2571"]}]}
     )
     user: Id
-    items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+    items: Annotated[list[Item], Field(min_length=1, max_length=1000)]
     value: Number | None = Field(None, description="What it was worth, for the request log.")
-
-
-class Ranked(BaseModel):
-    """An item of an answer."""
-
-    rank: int
-    item: str
-    title: str | None = None
-    score: float
-    relevance: float | None = Field(None, description="Of a search in the order of a user.")
-    taste: float | None = Field(None, description="Of a search in the order of a user.")
-    propensity: float | None = Field(None, description="Where rules explore: its probability.")
-    team: str | None = Field(None, description="Where two models are interleaved: whose it is.")
-
-
-class Ranking(BaseModel):
-    """The best items, best first; fewer than ``k`` where there are no more."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "items": [{"rank": 1, "item": "1210", "title": "Star Wars VI", "score": 6.1}],
-                    "unknown_items": 0,
-                    "model": "3f1c22aa90d1",
-                }
-            ]
-        }
-    )
-    items: list[Ranked]
-    unknown_items: int = Field(0, description="Items of the history that the model does not know.")
-    model: str = Field(description="The version of the model.")
-    note: str | None = Field(
-        None,
-        description="What the rules did not do; why it is by relevance alone; that no item of the "
-        "history is known; what the model reads of events and was not told.",
-    )
-    variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
-    confidence: float | None = Field(
-        None, description="Of a search, with confidence=: how probable it is that the first fits."
-    )
-    fits: bool | None = Field(None, description="Whether that is enough; else nothing fits.")
-
-
-class Alike(BaseModel):
-    """An item that is like another."""
-
-    item: str
-    rank: int
-    similar: str
-    title: str | None = None
-    score: float
-
-
-class SimilarAnswer(BaseModel):
-    """Items that are like each of those asked for; the score is the cosine of vectors."""
-
-    items: list[Alike]
-    model: str
-
-
-class PredictAnswer(BaseModel):
-    """For each row its scores, by name."""
-
-    scores: list[dict[str, float | None]]
-    model: str
-
-
-class EventsAnswer(BaseModel):
-    """What is known of the session now."""
-
-    events: int
-    repeated: bool = Field(description="Whether an event of this Idempotency-Key came before.")
-    unknown_items: int = Field(0, description="Of these items, those the model does not know.")
-
-
-class State(BaseModel):
-    """Whether the server works."""
-
-    status: str
-
-
-class Version(BaseModel):
-    """What answers."""
-
-    package: str
-    model: str
-    name: str
-    kind: str
-    items: int | None
-    version: str
-    taste: str | None = Field(description="The version of the model of taste, of searches.")
-    loaded: str
-    experiment: str | None = Field(None, description="The name of one on users.")
-    variants: dict[str, str] | None = Field(None, description="The version of each variant.")
-    reload_error: str | None = Field(description="Why the latest reload was refused.")
-
-
-class Problem(BaseModel):
-    """What went wrong."""
-
-    code: str
-    message: str
-
-
-class ProblemAnswer(BaseModel):
-    """The answer to every request that is not answered otherwise."""
-
-    error: Problem
-
-
-Told = dict[str, Any]

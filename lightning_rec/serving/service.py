@@ -14,14 +14,16 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import check_k
 from lightning_rec.rules.rules import Rules
 from lightning_rec.serving import answering
-from lightning_rec.serving.answering import History
 from lightning_rec.serving.cache import Cache
 from lightning_rec.serving.compute import Compute
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.events import events_of, frame_of
+from lightning_rec.serving.histories import History
 from lightning_rec.serving.opening import Model, open_all, open_served
 from lightning_rec.serving.personal import NO_TASTE, Personal, open_personal
 from lightning_rec.serving.raw_ids import Id, texts_of
 from lightning_rec.serving.ruled import recommended_by_rules
+from lightning_rec.serving.schemas import Item
 from lightning_rec.serving.sessions import sessions_of
 from lightning_rec.serving.settings import Settings
 from lightning_rec.serving.telling import Figures
@@ -65,7 +67,7 @@ class Service:
 
     async def recommend(
         self,
-        history: Sequence[Id] | None,
+        history: Sequence[Item] | None,
         user: Id | None,
         k: int,
         seen: str | None,
@@ -127,7 +129,7 @@ class Service:
         model: Model | None = None,
         *,
         user: Id | None = None,
-        history: Sequence[Id] | None = None,
+        history: Sequence[Item] | None = None,
         seen: str | None = None,
     ) -> Told:
         """The items of the catalogue for a text; see :class:`schemas.SearchRequest`.
@@ -161,7 +163,7 @@ class Service:
         self.check_k(k, personal.search.among, "taste puts the best {:,} of a query in order")
         version, (name, history, unknown) = self.model.version, whom
         work = partial(personal.answered, k, seen, rules)
-        group = ("personal", id(personal), k, seen, repr(rules))
+        group = ("personal", id(personal), k, seen, repr(rules), history.kind)
         found: Told = await self.ask(group, work, (query, name, history))
         return found | {"unknown_items": unknown, "model": version}
 
@@ -177,19 +179,19 @@ class Service:
         scores = await self.ask(group, partial(answering.scored, model, context=context), frame)
         return {"scores": scores, "model": model.version}
 
-    async def take(self, user: Id, items: Sequence[Id], key: str | None) -> Told:
+    async def take(self, user: Id, items: Sequence[Item], key: str | None) -> Told:
         """Take in what a user did. Raises Refusal."""
         model = self.personal.taste if self.personal else self.model
         if model.kind != "sequences" or needs_users(model):
             raise Refusal("cannot_answer", f"{named(model)}: events change none of its answers.")
-        names = texts_of(items)
-        if any(name is None for name in names):
+        events = events_of(items)
+        if not all(each.item for each in events):
             raise Refusal("invalid", "items: there is one that is no id, such as an empty text.")
-        texts = [name for name in names if name is not None]
-        done = await self.sessions.append(user_of(user), texts, key)
+        frame_of(events)  # what a model could not read is told now, and not at every answer
+        done = await self.sessions.append(user_of(user), events, key)
         if not done.repeated:
-            self.figures.events.inc(len(texts))
-        unknown = sum(text not in model.codes for text in texts)
+            self.figures.events.inc(len(events))
+        unknown = sum(each.item not in model.codes for each in events)
         return {"events": done.total, "repeated": done.repeated, "unknown_items": unknown}
 
     async def reload(self) -> None:
@@ -256,11 +258,11 @@ class Service:
     ) -> Told:
         if rules is None:
             work = partial(answering.recommended, model, k, seen)
-            rows = await self.ask(("recommend", id(model), k, seen), work, asked)
+            rows = await self.ask(("recommend", id(model), k, seen, asked.kind), work, asked)
             found: Told = {"items": rows}
         else:
             by_rules = partial(recommended_by_rules, model, k, seen, rules)
-            group = ("ruled", id(model), k, seen, repr(rules))
+            group = ("ruled", id(model), k, seen, repr(rules), asked.kind)
             found = await self.ask(group, by_rules, (name, asked))
         if words := answering.unsaid(model, asked, unknown):
             found = found | {"note": f"{found.get('note', '')} {words}".strip()}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lightning_rec.errors import import_extra
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.events import Event, at_once
 from lightning_rec.serving.settings import Settings
 
 
@@ -22,12 +23,14 @@ class Appended(NamedTuple):
 class Sessions(Protocol):
     """Events of users, bounded in length and age."""
 
-    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
-        """Take an event once; ``key`` names it, and is refused with another event."""
+    async def append(self, user: str, events: Sequence[Event], key: str | None) -> Appended:
+        """Take events once, those without a time at this moment; ``key`` names them, and is refused
+        with others.
+        """
         ...
 
-    async def read(self, user: str) -> tuple[str, ...]:
-        """The latest items of a user, oldest first; none where he has no session."""
+    async def read(self, user: str) -> tuple[Event, ...]:
+        """The latest events of a user, oldest first; none where he has no session."""
         ...
 
     async def check(self) -> None:
@@ -46,9 +49,14 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+def _said(user: str, events: Sequence[Event]) -> str:
+    """What tells events from others, as they were said."""
+    return _digest(user, *(each.line() for each in events))
+
+
 @dataclass
 class _Kept:
-    items: tuple[str, ...]
+    events: tuple[Event, ...]
     since: float
 
 
@@ -69,28 +77,28 @@ class MemorySessions:
     def __len__(self) -> int:
         return len(self._kept)
 
-    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
+    async def append(self, user: str, events: Sequence[Event], key: str | None) -> Appended:
         """See :class:`Sessions`."""
         now = time.monotonic()
         self._forget(now)
-        before = self._kept[user].items if user in self._kept else ()
+        before = self._kept[user].events if user in self._kept else ()
         if key is not None:
-            event = _digest(user, *items)
+            event = _said(user, events)
             if key in self._keys:
                 if self._keys[key][0] != event:
                     raise Refusal("conflict", _REUSED)
                 return Appended(len(before), True)
             self._keys[key] = (event, now)
-        whole = (*before, *items)[-self.items :]
+        whole = (*before, *at_once(events))[-self.items :]
         self._kept[user] = _Kept(whole, now)
         self._kept.move_to_end(user)
         self._forget(now)
         return Appended(len(whole), False)
 
-    async def read(self, user: str) -> tuple[str, ...]:
+    async def read(self, user: str) -> tuple[Event, ...]:
         """See :class:`Sessions`."""
         self._forget(time.monotonic())
-        return self._kept[user].items if user in self._kept else ()
+        return self._kept[user].events if user in self._kept else ()
 
     async def check(self) -> None:
         """Memory is there."""
@@ -113,7 +121,7 @@ class MemorySessions:
 
 # One step for Redis, so that two servers cannot take one event twice.
 # KEYS: session, the key of the event ('' for none).
-# ARGV: seconds, most items, digest of the event, then the items.
+# ARGV: seconds, most events, digest of what was said, then a line for each event.
 _APPEND = """
 local repeated = 0
 if KEYS[2] ~= '' then
@@ -147,11 +155,12 @@ class RedisSessions:
         self._append = self._redis.register_script(_APPEND)
         self._failed = (exceptions.RedisError, OSError)
 
-    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
+    async def append(self, user: str, events: Sequence[Event], key: str | None) -> Appended:
         """See :class:`Sessions`."""
         event = "" if key is None else f"lightning_rec:event:{_digest(key)}"
         keys = [self._name(user), event]
-        values: list[Any] = [self.seconds, self.items, _digest(user, *items), *items]
+        lines = [each.line() for each in at_once(events)]
+        values: list[Any] = [self.seconds, self.items, _said(user, events), *lines]
         try:
             count, repeated = await self._append(keys=keys, args=values)
         except self._failed:
@@ -160,12 +169,13 @@ class RedisSessions:
             raise Refusal("conflict", _REUSED)
         return Appended(count, bool(repeated))
 
-    async def read(self, user: str) -> tuple[str, ...]:
+    async def read(self, user: str) -> tuple[Event, ...]:
         """See :class:`Sessions`."""
         try:
-            return tuple(await self._redis.lrange(self._name(user), 0, -1))
+            lines = await self._redis.lrange(self._name(user), 0, -1)
         except self._failed:
             raise _gone() from None
+        return tuple(map(Event.of_line, lines))
 
     async def check(self) -> None:
         """See :class:`Sessions`."""
@@ -179,7 +189,7 @@ class RedisSessions:
         await self._redis.aclose()
 
     def _name(self, user: str) -> str:
-        return f"lightning_rec:session:{_digest(user)}"
+        return f"lightning_rec:visit:{_digest(user)}"  # of items alone it was ``session``
 
 
 def _gone() -> Refusal:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from lightning_rec.monitoring.observed import LATEST
 from lightning_rec.rules.rules import Rules
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.events import names_of
 from lightning_rec.serving.opening import Model
-from lightning_rec.serving.raw_ids import Id, text_of, texts_of
-from lightning_rec.serving.schemas import RecommendRequest
+from lightning_rec.serving.raw_ids import Id, text_of
+from lightning_rec.serving.schemas import Item, RecommendRequest
 from lightning_rec.serving.service import Service, Told
 from lightning_rec.serving.whom import log_of, since_log
 from lightning_rec.trials.interleaving import team_draft
@@ -49,7 +50,7 @@ def marked(answer: Told, unit: Unit) -> Told:
 
 async def recommended(
     service: Service,
-    history: Sequence[Id] | None,
+    history: Sequence[Item] | None,
     user: Id | None,
     k: int,
     seen: str | None,
@@ -104,12 +105,13 @@ async def history_logged(service: Service, asked: RecommendRequest, unit: Unit) 
     if settings.log is None or not settings.logs_items or service.model.kind != "sequences":
         return told
     if asked.history is not None:
-        known = [text or "" for text in texts_of(asked.history[-LATEST:])]
+        known = names_of(asked.history[-LATEST:])
         return told | {"history": known, "length": len(asked.history)}
     name = text_of(asked.user) if asked.user is not None else None
     if name is None:
         return told
     model, codes = model_of(service, unit), log_of(model_of(service, unit), name)
     events = since_log(model, name, await service.sessions.read(name))
-    latest = [*(model.items[code] for code in codes[-LATEST:]), *events][-LATEST:]
+    before = (model.items[code] for code in codes[-LATEST:])
+    latest = [*before, *(each.item for each in events)][-LATEST:]
     return told | {"history": latest, "length": len(codes) + len(events)}

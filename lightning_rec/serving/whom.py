@@ -3,14 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_rec.serving.answering import History
+import numpy as np
+
+from lightning_rec.data.side import Columns
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.told import Told
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.events import Event, events_of, frame_of
+from lightning_rec.serving.histories import History
 from lightning_rec.serving.opening import Model
 from lightning_rec.serving.raw_ids import Id, text_of
+from lightning_rec.serving.schemas import HistoryItem, Item
 
 
-def of_items(model: Model, history: Sequence[Id], most: int) -> tuple[History, int]:
-    """A history of raw ids, and how many of them are unknown. Raises Refusal."""
+def of_items(model: Model, history: Sequence[Item], most: int) -> tuple[History, int]:
+    """A history as a request has it, and how many of its items are unknown.
+
+    Raises Refusal, and UserError for times or columns that cannot be read.
+    """
     if len(history) > most:
         raise Refusal("too_large", f"A history has at most {most:,} items: send the latest.")
     if needs_users(model):
@@ -19,15 +29,26 @@ def of_items(model: Model, history: Sequence[Id], most: int) -> tuple[History, i
             f"{named(model)}, which has a vector for each user that it was trained on, and none "
             "of a history: ask for a user.",
         )
+    if any(isinstance(item, HistoryItem) for item in history):
+        return _of_events(model, events_of(history))
     codes = [model.codes.get(item) if type(item) is str else None for item in history]
     for place, code in enumerate(codes):
         if code is None:  # not spelt as the model spells it, or unknown
-            codes[place] = model.codes.get(text_of(history[place]) or "")
+            codes[place] = model.codes.get(text_of(history[place]) or "")  # type: ignore[arg-type]
     known = [code for code in codes if code is not None]
     return History(known, -1), len(history) - len(known)
 
 
-def of_user(model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
+def _of_events(model: Model, events: Sequence[Event]) -> tuple[History, int]:
+    """What Python makes of a row for each event."""
+    assert isinstance(model.predictor, SequencePredictor)
+    asked = model.predictor.asked(frame_of(events), None, Told())
+    codes = asked.items.tolist()
+    found = History(codes, -1, asked.times, asked.events, asked.lacks)
+    return found, len(events) - len(codes)
+
+
+def of_user(model: Model, user: str, events: Sequence[Event]) -> tuple[History, int]:
     """All that is known of a user, and how many of his events are not. Raises Refusal."""
     if user not in model.users and (needs_users(model) or not events):
         raise Refusal(
@@ -38,23 +59,39 @@ def of_user(model: Model, user: str, events: Sequence[str]) -> tuple[History, in
             else "The model does not know this user, and nothing of his was sent to /events: ask "
             "with a history.",
         )
-    codes = history_of(model, user, events)
-    unknown = sum(item not in model.codes for item in events)
+    new = [each for each in since_log(model, user, events) if each.item in model.codes]
+    codes = [model.codes[each.item] for each in new]
+    unknown = sum(each.item not in model.codes for each in events)
     is_new = bool(events) and not needs_users(model)
-    return History(codes, -1 if is_new else model.users[user]), unknown
+    known = _logged(model, user)
+    if not model.reads_events:
+        return History([*known.codes, *codes], -1 if is_new else known.user), unknown
+    side = model.predictor.model.side  # type: ignore[attr-defined]
+    columns = Columns() if side is None else side.of_events
+    found = known.then(codes, new, columns)
+    reads_user = side is not None and side.users is not None
+    return found._replace(user=-1 if is_new and not reads_user else known.user), unknown
 
 
-def of_searcher(model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
+def of_searcher(model: Model, user: str, events: Sequence[Event]) -> tuple[History, int]:
     """The same for a search, where somebody unknown has no history: the order is of relevance."""
     if user not in model.users and (needs_users(model) or not events):
         return History([], -1), 0
     return of_user(model, user, events)
 
 
-def history_of(model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
-    """Codes of what is known of a user: by the model's log, then by his session."""
-    new = since_log(model, user, events)
-    return [*log_of(model, user), *(model.codes[item] for item in new if item in model.codes)]
+def _logged(model: Model, user: str) -> History:
+    """What a model's log knows of a user, with all that the model reads of his events."""
+    codes, code = log_of(model, user), model.users.get(user, -1)
+    if not model.reads_events or not codes:
+        return History(codes, code)
+    users: Any = model.predictor.users  # type: ignore[attr-defined]
+    times = events = None
+    if "times" in users.columns:
+        times = users["times"][code].to_numpy()
+    if "events" in users.columns:
+        events = users["events"][code].to_numpy().astype(np.int32).reshape(len(codes), -1)
+    return History(codes, code, times, events)
 
 
 def log_of(model: Model, user: str) -> Sequence[int]:
@@ -65,14 +102,14 @@ def log_of(model: Model, user: str) -> Sequence[int]:
     return list(known)
 
 
-def since_log(model: Model, user: str, events: Sequence[str]) -> Sequence[str]:
+def since_log(model: Model, user: str, events: Sequence[Event]) -> Sequence[Event]:
     """The events of a session that came after those of the model's log.
 
     A model that was trained since has the first ones in its log already: what the log ends with and
     the session, as far as it is known, begins with is taken once.
     """
-    places = [place for place, item in enumerate(events) if item in model.codes]
-    known, codes = log_of(model, user), [model.codes[events[place]] for place in places]
+    places = [place for place, each in enumerate(events) if each.item in model.codes]
+    known, codes = log_of(model, user), [model.codes[events[place].item] for place in places]
     most = min(len(known), len(codes))
     both = next((n for n in range(most, 0, -1) if known[-n:] == codes[:n]), 0)
     return events[places[both - 1] + 1 :] if both else events

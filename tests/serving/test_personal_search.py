@@ -13,6 +13,7 @@ from lightning_rec.answers.personal import PersonalSearch
 from lightning_rec.errors import UserError
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.serving.events import Event
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,9 @@ def test_somebody_unknown_to_a_model_of_users_gets_relevance(
     served: Callable[..., Asking], bm25: Path, sequence_run: Callable[..., Path]
 ) -> None:
     ask = served(bm25, taste=sequence_run("model=bprmf", "model.dim=8"), weight="1")
-    ask.run(ask.service.sessions.append("nobody", ["i01"], None))  # as from another model's time
+    ask.run(
+        ask.service.sessions.append("nobody", [Event("i01")], None)
+    )  # as from another model's time
     found = [
         ask("/search", {"query": "title"} | more).body["items"] for more in ({}, {"user": "nobody"})
     ]

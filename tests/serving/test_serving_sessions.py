@@ -12,6 +12,7 @@ from serving.servers import Asking
 from lightning_rec.build import load_run
 from lightning_rec.serving.cache import Cache
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.events import Event
 from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
 
 Served = Callable[..., Asking]
@@ -32,21 +33,42 @@ def sessions_of(address: str, seconds: float = 3600) -> Sessions:
     return RedisSessions(address, 4, seconds)
 
 
+def events(*items: str) -> list[Event]:
+    return [Event(item) for item in items]
+
+
+def test_a_session_keeps_what_is_said_of_events(address: str) -> None:
+    async def tried() -> None:
+        kept = sessions_of(address)
+        said = [Event("a", 1.5, (("rating", 4), ("word", "é|\n"))), Event("b", -3.0)]
+        assert await kept.append("says", said, "s1") == (2, False)
+        assert await kept.read("says") == tuple(said)
+        assert await kept.append("says", said, "s1") == (2, True)
+        for other in (said[0]._replace(time=2.5), said[0]._replace(said=())):
+            with pytest.raises(Refusal, match="another event"):
+                await kept.append("says", [other, said[1]], "s1")
+        await kept.close()
+
+    asyncio.run(tried())
+
+
 def test_a_session_holds_the_latest_and_an_event_counts_once(address: str) -> None:
     async def tried() -> None:
         kept = sessions_of(address)
         assert await kept.read("one") == ()
-        assert await kept.append("one", ["a", "b"], "k1") == (2, False)
+        assert await kept.append("one", events("a", "b"), "k1") == (2, False)
         before = await kept.read("one")
-        assert await kept.append("one", ["a", "b"], "k1") == (2, True)
+        assert await kept.append("one", events("a", "b"), "k1") == (2, True)
         assert await kept.read("one") == before
         with pytest.raises(Refusal, match="another event"):
-            await kept.append("one", ["a"], "k1")
+            await kept.append("one", events("a"), "k1")
         with pytest.raises(Refusal, match="another event"):
-            await kept.append("two", ["a", "b"], "k1")
-        assert await kept.append("one", ["c", "a", "d"], None) == (4, False)
-        assert before == ("a", "b")
-        assert await kept.read("one") == ("b", "c", "a", "d")
+            await kept.append("two", events("a", "b"), "k1")
+        assert await kept.append("one", events("c", "a", "d"), None) == (4, False)
+        assert [each.item for each in before] == ["a", "b"]
+        whole = await kept.read("one")
+        assert [each.item for each in whole] == ["b", "c", "a", "d"]
+        assert all(each.time is not None and time.time() - each.time < 60 for each in whole)
         assert await kept.read("two") == ()
         await kept.close()
 
@@ -56,10 +78,10 @@ def test_a_session_holds_the_latest_and_an_event_counts_once(address: str) -> No
 def test_a_session_ends(address: str) -> None:
     async def tried() -> None:
         kept = sessions_of(address, 1)
-        await kept.append("brief", ["a"], "k-brief")
+        await kept.append("brief", events("a"), "k-brief")
         await asyncio.sleep(1.2)
         assert await kept.read("brief") == ()
-        assert await kept.append("brief", ["b"], "k-brief") == (1, False)
+        assert await kept.append("brief", events("b"), "k-brief") == (1, False)
         await kept.close()
 
     asyncio.run(tried())
@@ -69,7 +91,7 @@ def test_memory_forgets_who_was_silent_longest() -> None:
     async def tried() -> None:
         kept = MemorySessions(3, 4, 3600)
         for user in "abcadef":
-            await kept.append(user, ["x"], f"k{user}{len(kept)}")
+            await kept.append(user, events("x"), f"k{user}{len(kept)}")
         assert [user for user in "abcdef" if await kept.read(user)] == ["d", "e", "f"]
         assert len(kept._keys) == 3
 
