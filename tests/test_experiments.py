@@ -35,10 +35,12 @@ def test_every_experiment_runs_for_a_step(
         protocol = "temporal_rows" if by_time else "random_rows"
         label = "data.fields.label=clicked"
         if goals := composed.data.fields.goals:
-            columns = zip(goals, (("clicked", 1), ("worth", 2)), strict=True)
+            ours = iter(("column=clicked positive_from=1", "column=worth positive_from=2"))
+            back = "returns_within=20m returns_after=2m"  # of a log of ten hours
             label = " ".join(
-                f"data.fields.goals.{goal}.column={column} data.fields.goals.{goal}.positive_from={least}"
-                for goal, (column, least) in columns
+                f"data.fields.goals.{goal}.{said}"
+                for goal, is_of in goals.items()
+                for said in (back if "returns_within" in is_of else next(ours)).split()
             )
         table = (
             f"data=click_table data.path={titled_clicks} protocol={protocol} {label} "
