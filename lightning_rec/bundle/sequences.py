@@ -3,7 +3,7 @@
 So a model over texts answers for the items that it was exported with, without its language model.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from lightning_rec.bundle.packed import Packed, load
 from lightning_rec.bundle.tables import check_items
 from lightning_rec.data.side import Columns
 from lightning_rec.data.split import Schema
-from lightning_rec.errors import UserError
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.models.items.kept import kept_parts
+from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
@@ -121,20 +122,24 @@ def describe(
             into |= {f"{prefix}ranker/{key}": value for key, value in state.items()}
         into |= {f"{prefix}{key}": value for key, value in model.state_dict().items()}
         return kept
-    fresh = _model(kept, items)
     state = dict(model.state_dict())
+    if getattr(model, "reads_parts", False) and isinstance(model.item, Sum):
+        kept["parts"] = {name: part.by_id for name, part in model.item.parts.items()}
+        # Heads that learnt what describes items are of no use without it, and answer nothing.
+        kept["model"] = kept["model"] | {"attribute_weight": 0}
+        state = {key: of for key, of in state.items() if not key.startswith("predict.")}
+    fresh = _model(kept, items)
     for name, encoder in model.named_modules():
         if isinstance(encoder, ComputedItems) and not _inside(name, model):
             state = {key: of for key, of in state.items() if not key.startswith(f"{name}.")}
-            weight = f"{name}.weight"
-            rows = len(fresh.state_dict()[weight])  # without padding and mask for some models
-            with torch.no_grad():
-                state[weight] = encoder(torch.arange(rows))
-    if left := sorted(state.keys() - fresh.state_dict().keys()):
-        raise UserError(
-            f"{type(model).__name__} has {left[0]}, of what items are known by beside their ids, "
-            "which a bundle cannot take along yet: serve its run folder."
-        )
+            weights = {f"{name}.weight": encoder}
+            if "parts" in kept:
+                parts = cast(Sum, encoder).parts
+                weights = {f"{name}.parts.{part}.own.weight": parts[part] for part in kept["parts"]}
+            for weight, part_of in weights.items():
+                rows = len(fresh.state_dict()[weight])  # without padding and mask for some models
+                with torch.no_grad():
+                    state[weight] = part_of(torch.arange(rows))
     load(fresh, state)
     into |= {f"{prefix}{key}": value for key, value in fresh.state_dict().items()}
     return kept
@@ -178,6 +183,8 @@ def _model(settings: dict[str, Any], items: Any, **live: Any) -> SequenceModel:
     """A model without weights, over the table of the items' vectors."""
     building.expect("model", settings["model"], SequenceModel)
     schema = Schema(*settings["schema"])
+    if parts := settings.get("parts"):
+        live["items"] = kept_parts(parts)
     model: SequenceModel = building.build("model", settings["model"], schema=schema, **live)
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(items)

@@ -68,6 +68,31 @@ def test_every_model_of_sequences_answers_from_a_bundle_as_from_its_run(
     assert_frame_equal(ours.score(rows), theirs.score(rows))
 
 
+@pytest.mark.parametrize("item", ["features_and_ids", "[ids,features,text]"])
+def test_attributes_stand_apart_where_a_model_reads_them_so(
+    item: str, paths: dict[str, Path], tiny_minilm: Path, tmp_path: Path
+) -> None:
+    about = ["data.catalogue=$catalogue", "data.catalogue_item=sku", "data.catalogue_title=title"]
+    more = [f"item={item}", "model.dim=8", "optimizer.lr=0.05"]
+    if "text" in item:
+        more += [f"item.parts.text.encoder={tiny_minilm}"]
+    run = trained(tmp_path / "run", paths, ["model=difsr", *LOG, *about, *more])
+    bundle = export(run, tmp_path / "bundle")
+    ours, theirs = load_run(run), open_model(bundle)
+    known = ours.users["user"].to_list()
+    found = theirs.recommend(users=known, k=7)
+    assert_frame_equal(ours.recommend(users=known, k=7), found)
+    stored = load_file(bundle / "weights.safetensors")
+    parts = [name for name in stored if ".parts." in name]
+    assert len(parts) == 1 + item.count(",") + (item == "features_and_ids")
+    described = next(name for name in parts if "features" in name)
+    save_file(stored | {described: stored[described].flip(0)}, bundle / "weights.safetensors")
+    said = json.loads((bundle / "bundle.json").read_text())["settings"]
+    (bundle / "bundle.json").unlink()
+    write(bundle, "sequences", said)
+    assert not open_model(bundle).recommend(users=known, k=7).equals(found)
+
+
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in REFUSED])
 def test_a_run_of_every_kind_is_exported(name: str, paths: dict[str, Path], tmp_path: Path) -> None:
     run = trained(tmp_path / "run", paths, RUNS[name])

@@ -111,14 +111,3 @@ def test_weights_that_stand_for_something_else_are_refused(
     assert "would stand for something else: say the same" in told
     of = ["model=s3rec", "model.heads=1", "method=finetune", f"method.run={pretrained}"]
     assert "has model.heads=2, and this run 1" in refused(*line(*of), f"run_dir={tmp_path / 'x'}")
-
-
-def test_attributes_cannot_be_taken_along_in_a_bundle(
-    line: Callable[..., list[str]], refused: Refused, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    assert cli.run([*line("model=difsr", "item=features_and_ids"), f"run_dir={run}"]) == 0
-    told = refused("export", f"run={run}", f"to={tmp_path / 'bundle'}")
-    assert "DIFSR has " in told
-    assert "cannot take along yet: serve its run folder" in told
-    assert not (tmp_path / "bundle").exists()

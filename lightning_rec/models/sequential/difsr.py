@@ -46,8 +46,12 @@ class DIFSR(NeuralSequenceModel):
             next item (the paper's lambda, equation 15): the mean over categories of the binary
             cross-entropy of a linear map of the query.
 
+    ``reads_parts``: what describes items stands apart in a bundle, too.
+
     Raises ValueError where encoders are gated or joined, or where not one of several is of ids.
     """
+
+    reads_parts = True
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ def parts_of(item: ItemEncoder) -> tuple[ItemEncoder, tuple[ItemEncoder, ...]]:
         return item, ()
     if item.gate is not None or item.join is not None:
         raise ValueError("DIFSR adds up nothing, so that item.gate and item.concat have no place")
-    own = [each for each in item.parts.values() if isinstance(each, OwnVectors)]
+    own = [each for each in item.parts.values() if isinstance(each, OwnVectors) and each.by_id]
     attributes = [each for each in item.parts.values() if not each.by_id]
     if len(own) != 1 or len(own) + len(attributes) < len(item.parts):  # a part is a sum with ids
         raise ValueError("DIFSR scores items by ids: say them once, as in item=[ids,features]")
