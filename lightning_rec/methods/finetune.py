@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_rec.errors import UserError, listed
 from lightning_rec.methods.base import Method, Trained
+from lightning_rec.models.base import Warmed
 
 
 class FineTune(Method):
@@ -61,4 +62,6 @@ class FineTune(Method):
                     f"{[*weight.shape]}: give the same sizes, those of model= and batches.max_len."
                 )
         task.model.load_state_dict({name: known[name] for name in own})
+        if isinstance(task.model, Warmed):
+            task.model.go_on()
         return {"weights": len(own), "left out": sorted(known.keys() - own.keys())}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.methods.base import Method, Trained
+from lightning_rec.models.base import Warmed
 from lightning_rec.ranges import UpToOne
 
 NEAREST = 5  # known items whose mean a new one begins as, by texts
@@ -101,6 +102,8 @@ class Update(Method):
             )
         state = _carried(known, task.model, self)
         task.model.load_state_dict(state)
+        if isinstance(task.model, Warmed):
+            task.model.go_on()
         return {**known.arrived, f"new {data.trains}": new, f"replayed {data.trains}": replayed}
 
 

@@ -154,6 +154,14 @@ class Penalised(Protocol):
 
 
 @runtime_checkable
+class Warmed(Protocol):
+    """A model that begins its training gently, and has to know where that is behind it."""
+
+    def go_on(self) -> None:
+        """Its weights are those of a finished training."""
+
+
+@runtime_checkable
 class ScoresAmong(Protocol):
     """A model whose score of an item depends on which others are candidates."""
 

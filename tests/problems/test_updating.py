@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import shipped
+import torch
 from omegaconf import OmegaConf
 
 from lightning_rec import cli, config
@@ -117,6 +118,24 @@ def test_without_a_step_it_answers_as_the_run_did(
     assert len(both) == len(old)
     assert len(now) > len(old)
     np.testing.assert_allclose(both["score"], both["score_right"], rtol=0, atol=1e-5)
+
+
+def test_what_training_begins_gently_with_is_behind_it(early: Train, later: Train) -> None:
+    """β of Mult-VAE, and the same where a run is tuned further on the same data."""
+    run = early("multvae", "trainer.max_epochs=1")
+    assert 0 < batches_of(run) < 100
+    assert batches_of(later(run, "trainer.max_epochs=1")) > 5000
+    path = OmegaConf.load(run / "config.yaml").data.path
+    asked = ["model=multvae", "model.dim=8", *SETTINGS, f"data.path={path}", "method=finetune"]
+    tuned = run.parent / "tuned"
+    more = [f"method.run={run}", "trainer.max_epochs=1", f"run_dir={tuned}"]
+    assert cli.run(["train", *asked, *more]) == 0
+    assert batches_of(tuned) > 5000
+
+
+def batches_of(run: Path) -> int:
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return int(checkpoint["kept"][""])
 
 
 def test_what_is_new_begins_as_the_mean_and_only_it_is_learnt(early: Train, later: Train) -> None:

@@ -115,6 +115,10 @@ class MultVAE(InnerProduct):
         self.kept += 1
         return beta * torch.cat(parts).mean()
 
+    def go_on(self) -> None:
+        """β is the largest from the first batch on."""
+        self.kept.fill_(self.anneal_steps)
+
     def _latent(self, encoded: Tensor) -> Tensor:
         """What is decoded, float [M, D], of the encoder's output, float [M, 2 D] or [M, D]."""
         if not self.variational:
