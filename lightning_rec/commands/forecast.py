@@ -39,8 +39,8 @@ models=    naive, seasonal (season= periods before), ses (exponential smoothing)
 by=        item, or a column of the catalogue
 category=  the column of the catalogue above items; genres or the like if not said
 quantity=  a column of the log to sum, such as rating (data.rating=); else events
-until=     the date up to and including which the log is whole; else its last period
-           is left out
+since= until=   the dates from which, and up to and including which, the log is whole;
+           else its last period is left out, and its first one where it begins late
 history=8 least=1   periods since the first sale, and sales, before an origin
 vectors=FILE known=DATE   item and vector, read by neural; the last event that they
            were made of, or known=always for those of texts
@@ -59,7 +59,7 @@ Examples:
     stock=stock.csv lead_time=2 service=0.98
 """
 WHOLE = ("horizon", "windows", "history", "lead_time", "season", "epochs", "seed")
-NAMED = ("every", "by", "category", "quantity", "until", "vectors", "known", "stock")
+NAMED = ("every", "by", "category", "quantity", "since", "until", "vectors", "known", "stock")
 KEYS = (*NAMED, *WHOLE, "models", "least", "service", "level", "to", "overwrite")
 
 

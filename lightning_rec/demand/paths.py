@@ -75,6 +75,22 @@ def past_errors(counts: Floats, fitted: Floats, steps: int, *, flat: bool) -> Fl
     return np.stack(ahead, axis=2)
 
 
+def around(paths: NDArray[np.float64], mean: Floats) -> None:
+    """Lower, or raise, the draws of each item and period alike, in place, until their mean is
+    ``mean`` [N, H] where none of them may be below 0.
+
+    Cut off at 0 as they are, they would have a larger mean than what was forecast. By how much they
+    move is what projects them onto a simplex (Duchi et al. 2008, figure 1).
+    """
+    draws = len(paths)
+    highest = -np.sort(-paths, axis=0)
+    each = np.arange(1, draws + 1)[:, None, None]
+    less = (np.cumsum(highest, axis=0) - draws * mean) / each  # if so many stay above 0
+    above = np.maximum((highest > less).sum(0), 1)
+    paths -= np.take_along_axis(less, above[None] - 1, axis=0)
+    np.maximum(paths, 0, out=paths)
+
+
 def drawn_moments(first: Ints, errors: Floats, generator: np.random.Generator) -> Ints:
     """Moments whose errors are taken: int64 [S, N], the same for all items that have them.
 

@@ -1,8 +1,7 @@
 """A log as regular series: how much of each item in each day, week or month."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -12,15 +11,13 @@ from lightning_rec.data.features import COLUMNS, SEPARATORS, multi_hot
 from lightning_rec.data.names import lacking
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.types import Floats, Ints
+from lightning_rec.demand.periods import STEPS, Every, begins, periods
 from lightning_rec.errors import UserError
-from lightning_rec.rules.given import Moment, moment
+from lightning_rec.rules.given import Moment
 
-Every = Literal["day", "week", "month"]
-STEPS: dict[str, str] = {"day": "1d", "week": "1w", "month": "1mo"}  # weeks begin on Mondays, UTC
 SEASONS = {"day": 7, "week": 52, "month": 12}
 CELLS = 200_000_000  # of series by periods, eight bytes each
 EMPTY = "(none)"  # the category of an item without one
-QUIET = 3  # periods without an event up to until=, above which it is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +102,7 @@ def demand_of(
     category: str | None = None,
     quantity: str | None = None,
     until: Moment | None = None,
+    since: Moment | None = None,
 ) -> Demand:
     """The series of a prepared log.
 
@@ -117,6 +115,8 @@ def demand_of(
         quantity: a column of the log that is summed, not below 0; None counts events.
         until: a date up to and including which the log is whole, or a moment before which it is;
             None: nothing says that the period of the last event is, and it is left out.
+        since: a date from which on the log is whole. None: the period of the first event is left
+            out where it begins late, by what passes between events elsewhere.
 
     Raises UserError for a log without times, an unknown column, no whole period, or an ``until``
     that makes more than half of the log empty.
@@ -142,7 +142,8 @@ def demand_of(
     table = sums.collect(engine="streaming")
     if not (table["least"] >= 0).all():
         raise UserError(f"quantity={quantity}: a quantity is 0 or more, and one here is not.")
-    starts, told = _periods(table, every, until)
+    whole = begins(events, every, since)
+    starts, told = periods(table, every, whole, until)
     table = table.filter(pl.col("period").is_in(starts) & (pl.col("value") > 0))
     told = (*data.info["notes"], *told)  # of rows that were dropped, and the like
     return _gridded(table, starts, items, unit, groups, every, by, told)
@@ -213,64 +214,3 @@ def first_value(items: pl.DataFrame, column: str, key: str) -> pl.Series:
         values = values.str.split(sign).list.first().str.strip_chars() if sign else values
     values = values.cast(pl.String).fill_null(EMPTY)
     return pl.select(pl.when(values == "").then(pl.lit(EMPTY)).otherwise(values)).to_series()
-
-
-def _periods(
-    table: pl.DataFrame, every: Every, until: Moment | None
-) -> tuple[list[date], tuple[str, ...]]:
-    """The first days of all whole periods, and what is told of the others.
-
-    Raises UserError if there are none, or ``until`` lies as far after the log as that is long.
-    """
-    step = STEPS[every]
-    begin, end = table["period"].min(), table["period"].max()
-    assert isinstance(begin, date)
-    assert isinstance(end, date)
-    after = end if until is None else _truncated(_first_day_after(until), step)
-    starts = pl.date_range(begin, after, step, closed="left", eager=True).to_list()
-    if not starts:
-        why = (
-            f"all of it is within that from {begin}, in which it may end: say until=DATE if it "
-            "does not"
-            if until is None
-            else f"it begins in that from {begin}, and until={until} says that it is whole up to "
-            "then: name a later date"
-        )
-        raise UserError(f"The log holds no whole {every}: {why}, or take shorter periods (every=).")
-    told = []
-    if lost := table.filter(~pl.col("period").is_in(starts))["events"].sum():
-        why = (
-            f"the log may end within that {every}; say until=DATE if it does not"
-            if until is None
-            else f"by until={until} that {every} is not over"
-        )
-        told.append(f"{lost:,} events from {after} on are left out: {why}.")
-    quiet = sum(each > end for each in starts)
-    if quiet > QUIET:
-        why = (
-            f"until={until}: the last event is of the {every} from {end}, and {quiet:,} {every}s "
-            "without any event come after it"
-        )
-        mend = "say until= with the date at which the log was taken"
-        if 2 * quiet > len(starts):
-            raise UserError(f"{why}, more than there are before: {mend}.")
-        told.append(f"{why}; they count as 0. If the log ends earlier, {mend}.")
-    return starts, tuple(told)
-
-
-def _first_day_after(until: Moment) -> date:
-    """The day on which ``until`` is: all before it is whole. Of a date without a time of day, which
-    is whole itself, the day after it. Raises UserError for what is no time.
-    """
-    day = datetime.fromtimestamp(moment("until", until), UTC).date()
-    if isinstance(until, str):
-        dated = ":" not in until and not until.strip().lstrip("-").replace(".", "", 1).isdigit()
-    else:
-        dated = isinstance(until, date) and not isinstance(until, datetime)
-    return day + timedelta(days=1) if dated else day
-
-
-def _truncated(day: date, step: str) -> date:
-    """The first day of the period that ``day`` is in."""
-    found: date = pl.Series([day]).dt.truncate(step)[0]
-    return found

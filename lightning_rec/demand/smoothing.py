@@ -3,9 +3,9 @@
 Their point forecasts are the library's. To them are added the errors that each made in the past on
 its own fitted values: those of one and the same moment for all items and all periods ahead, drawn
 together (the joint bootstrap of Panagiotelis et al. 2023, "Probabilistic forecast reconciliation"),
-so that what moves all items at once is kept in sums. The errors are not centred: one that was
-always too high, as Croston's is of what is no longer asked for, is put right by them. What is
-expected is therefore the mean of the paths, and not the library's figure.
+so that what moves all items at once is kept in sums. They are moved until the mean of the paths is
+the library's forecast: a model that is always too high, as Croston's is of what is hardly asked for
+any more, stays so, and its bias says it.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lightning_rec.data.types import Floats
-from lightning_rec.demand.paths import Forecast, drawn_moments, past_errors
+from lightning_rec.demand.paths import Forecast, around, drawn_moments, past_errors
 from lightning_rec.demand.series import Demand
 from lightning_rec.errors import UserError, import_extra
 
@@ -51,7 +51,7 @@ class Local:
         self.model: Any = getattr(models, kind)(**own)
 
     def __call__(self, demand: Demand, steps: int) -> Forecast:
-        """Paths: the library's forecasts and past errors, not below 0, of whole pieces where the
+        """Paths: past errors around the library's forecasts, not below 0, of whole pieces where the
         log's are; their mean. Raises UserError if a season is not known yet.
         """
         points, fitted = self.points(demand, steps)
@@ -60,7 +60,7 @@ class Local:
         at = drawn_moments(demand.first, errors, generator)
         paths = errors[np.arange(len(points)), at]  # [S, N, H], large: all is done in place
         paths += points
-        np.maximum(paths, 0, out=paths)
+        around(paths, points)
         if demand.whole:  # up or down at random, so that means stay: .2 pieces are not always short
             paths += generator.random(paths.shape)
             np.floor(paths, out=paths)

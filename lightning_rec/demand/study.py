@@ -17,7 +17,8 @@ from lightning_rec.demand.backtests import NAMES, Backtest, Plan, backtest, leve
 from lightning_rec.demand.measures import Figure, figures_of
 from lightning_rec.demand.neural import Neural
 from lightning_rec.demand.paths import Forecast, Forecaster
-from lightning_rec.demand.series import SEASONS, Demand, Every, demand_of
+from lightning_rec.demand.periods import Every
+from lightning_rec.demand.series import SEASONS, Demand, demand_of
 from lightning_rec.demand.smoothing import CLASSES, Local
 from lightning_rec.demand.stock import reorder, stock_of, told_without
 from lightning_rec.errors import LeakError, UserError, listed, suggest
@@ -36,6 +37,7 @@ class Asked:
     category: str | None = None
     quantity: str | None = None
     until: Moment | None = None
+    since: Moment | None = None
     models: Sequence[str] = ("ses", "naive", "croston", "neural")
     season: int | None = None
     plan: Plan = field(default_factory=Plan)
@@ -121,6 +123,7 @@ class Study:
         return {
             "asked": {**asdict(self.asked), "stock": None if self.asked.stock is None else "given",
                       "until": self.asked.until and str(self.asked.until),
+                      "since": self.asked.since and str(self.asked.since),
                       "vectors": self.asked.vectors and str(self.asked.vectors)},
             "data": self.data,
             "series": len(demand.keys),
@@ -144,7 +147,8 @@ def study(data: Interactions, asked: Asked) -> Study:
     begun = time.perf_counter()
     models = asked.forecasters()
     stock = None if asked.stock is None else _stock(asked.stock)
-    demand = demand_of(data, asked.every, asked.by, asked.category, asked.quantity, asked.until)
+    ends = asked.until, asked.since
+    demand = demand_of(data, asked.every, asked.by, asked.category, asked.quantity, *ends)
     first = asked.plan.origins(len(demand.starts))[0]
     if asked.vectors is not None and asked.known is not None:
         demand = with_vectors(demand, asked.vectors, asked.known, first)

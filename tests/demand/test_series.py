@@ -61,6 +61,42 @@ def test_weeks_are_counted_from_mondays_and_the_last_one_is_told(log: Interactio
     assert found.titles.to_list() == ["A", "B", "C"]
 
 
+def often(folder: Path, begin: int, every: int, number: int) -> Interactions:
+    """A log with an event each so many seconds."""
+    at = [begin + every * n for n in range(number)]
+    return prepared_log(folder, [(when, "abc"[n % 3], 1) for n, when in enumerate(at)])
+
+
+def test_a_first_week_that_begins_late_is_left_out_and_told(tmp_path: Path) -> None:
+    sunday = 1_704_585_660  # 2024-01-07 00:01, the last day of its week
+    log = often(tmp_path, sunday, 3600, 24 * 30)
+    found = demand_of(log, "week")
+    assert found.starts[0] == date(2024, 1, 8)
+    assert found.counts.sum(0).tolist() == [168] * 4
+    assert found.told[0].startswith("24 events before 2024-01-08 are left out: the log begins")
+    whole = demand_of(log, "week", since="2024-01-01")
+    assert whole.counts.sum(0).tolist() == [24, *[168] * 4]
+    assert not any("before" in each for each in whole.told)
+    later = demand_of(log, "week", since="2024-01-16")
+    assert later.starts[0] == date(2024, 1, 22)
+    assert later.told[0].startswith("360 events before 2024-01-22")
+    with pytest.raises(UserError, match=r"the first one begins on 2024-02-12.*say since=DATE"):
+        demand_of(log, "week", since="2024-02-07")
+
+
+@pytest.mark.parametrize(
+    ("begin", "every", "number", "first"),
+    [
+        (1_704_067_200 + 7 * 3600, 3600, 700, date(2024, 1, 1)),  # a Monday at seven
+        (1_704_067_200 + 2 * 86400, 86400 * 3, 40, date(2024, 1, 1)),  # one event in three days
+    ],
+)
+def test_what_begins_soon_or_by_chance_late_is_whole(
+    tmp_path: Path, begin: int, every: int, number: int, first: date
+) -> None:
+    assert demand_of(often(tmp_path, begin, every, number), "week").starts[0] == first
+
+
 def test_a_quantity_is_summed_up_to_a_date(log: Interactions) -> None:
     found = demand_of(log, "week", quantity="rating", until="2024-02-19")
     assert by_key(found)["a"] == [3, 0, 0, 0, 3, 7, 0]
