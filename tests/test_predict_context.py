@@ -106,7 +106,7 @@ def test_misuse_is_told(model: ClickPredictor, items: pl.DataFrame) -> None:
         (lambda: model.score(rows.with_columns(device=pl.lit("x")), device), "already"),
         (lambda: model.score(rows, {"device": ["a", "b"]}), "one value"),
         (lambda: model.score(rows, {"device": {"a": 1}}), "a number or a text"),
-        (lambda: model.recommend(rows, items), "no column 'device'"),
+        (lambda: model.recommend(rows, items), r"reads device, .* context=\{device: VALUE\}"),
         (lambda: model.recommend(rows, items.drop("sku"), context=device), "no column 'sku'"),
         (lambda: model.recommend(rows, items.head(0), context=device), "no candidates"),
         (lambda: model.recommend(rows, items, k=13, context=device), "say 1 to 12, as many"),
@@ -138,7 +138,10 @@ def test_misuse_is_told(model: ClickPredictor, items: pl.DataFrame) -> None:
             ),
             "history of a user",
         ),
-        (lambda: model.recommend(pl.DataFrame({"odd": [1]}), items), "none of the columns"),
+        (
+            lambda: model.recommend(pl.DataFrame({"odd": [1]}), items),
+            "reads uid, device, which neither",
+        ),
     ]
     for call, said in calls:
         with pytest.raises(UserError, match=said):

@@ -93,7 +93,7 @@ def _answer(model: ClickPredictor, goal: str | None) -> str:
     if goal is not None and goal not in names:
         raise UserError(f"goal={goal}: this model has {', '.join(names)}.")
     if len(names) > 1 and goal is None:
-        raise UserError(f"Say which goal: goal={names[0]}, of {', '.join(names)}.")
+        raise UserError(f"The model has several goals: say goal= one of {', '.join(names)}.")
     return f"score_{goal or names[0]}" if len(names) > 1 else "score"
 
 

@@ -122,7 +122,7 @@ def _fit(found: Any, said: dict[str, str]) -> None:
     asked = {"accuracy": accuracy, "unanswerable": share, "seed": seed, "fit": said["--fit"]}
     told = {"asked": asked, "learnt": len(learnt.queries), "test": facts}
     write_confidence(path, made, about() | told)
-    _tell(facts, path)
+    _tell(facts, path, accuracy)
 
 
 def _questions(of: Path, model: Path, seed: int) -> Any:
@@ -169,7 +169,7 @@ def _card(folder: Path) -> Any:
     return read_json(next(p for p in (folder / CARD, folder / "run.json") if p.is_file()))
 
 
-def _tell(facts: dict[str, Any], path: Path) -> None:
+def _tell(facts: dict[str, Any], path: Path, accuracy: float) -> None:
     """The curve, what the threshold does, and a picture where matplotlib is."""
     table = FittedTable("The surest answers", figures("coverage", "accuracy"))
     for row in facts["curve"]:
@@ -186,6 +186,9 @@ def _tell(facts: dict[str, Any], path: Path) -> None:
             f"{facts['answered_accuracy']:.1%} [{facts['low']:.1%}, {facts['high']:.1%}] of these "
             "right."
         )
+        if not facts["low"] <= accuracy <= facts["high"]:
+            less = "less" if facts["high"] < accuracy else "more"
+            told.append(f"That is {less} than accuracy={accuracy:g}, which was asked for.")
     else:
         told.append(f"From a confidence of {facts['least']:.3f} on none is answered.")
     if (share := facts["withheld"]) is not None:

@@ -32,8 +32,8 @@ apart, the last of them every= before its end: a model for a window trains on
 what is before it (window=: no longer than that), the latest valid= of which
 (every=) validates, and is tested on the window. refresh= are the ways to come to
 the next window: never trains the first model alone, update goes on from the
-model before with what is new (method=update, with update= as further overrides),
-anew trains from the start.
+model before with what is new (method=update, with update= as further overrides; not
+of models that are fitted at once), anew trains from the start.
 
 figure= is of sequences a metric at a cut-off, of clicks auc, gauc or logloss.
 Runs lie below to= (runs/backtest): the same command goes on where it was
@@ -51,6 +51,7 @@ CHOSEN = (
     "protocol=", "run_dir=", "method",
     *(f"protocol.{key}=" for key in ("since", "until", "val_from", "test_from")),
 )  # fmt: skip
+ALL, REST = "[never,update,anew]", "[never,anew]"
 KEYS = ("every", "windows", "window", "valid", "refresh", "update", "figure", "level", "to")
 
 
@@ -69,13 +70,15 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.runs.logs import logging_to, told_once
         from lightning_rec.runs.provenance import about
 
-    ways, level = _ways(said.get("refresh", "[never,update,anew]")), level_of(said)
+    level = level_of(said)
+    _ways(said.get("refresh", ALL))
     folder = Path(said.get("to", "runs/backtest"))
     check_folder("to", folder)
     more = said.get("update", "").split()
     with told_once():
         with logging_to(None):
             log = _log(said, overrides, [Path(each) for each in named])
+        ways = _refreshed(said, log)
         runs = _trained(log, ways, overrides, more, folder)
     kind, problem, windows = log.kind, log.problem, log.windows
     made = measured(
@@ -101,6 +104,21 @@ def run(arguments: list[str]) -> int:
         draw(made, windows, folder)
     Screen().print(f"All of it: {folder}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _refreshed(said: dict[str, str], log: "_Log") -> list[str]:
+    """The ways of ``refresh=``. Raises UserError if the model cannot go on and is to."""
+    from lightning_rec.lab.backtests import UPDATE
+
+    ways = _ways(said.get("refresh", ALL))
+    if UPDATE not in ways or log.kind.goes_on(log.problem):
+        return ways
+    why = "is fitted at once, and has no weights to go on with"
+    if "refresh" in said:
+        raise UserError(f"refresh={said['refresh']}: this model {why}: say refresh={REST}.")
+    told = f"This model {why}: refresh={REST}."
+    Screen().print(told, highlight=False, markup=False, soft_wrap=True)
+    return _ways(REST)
 
 
 def _ways(said: str) -> list[str]:

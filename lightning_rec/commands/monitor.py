@@ -146,13 +146,17 @@ def _of_rows(
     from lightning_rec.monitoring.reference import Reference, reference_of
     from lightning_rec.monitoring.rows import SCORES, kept_rows, watched_rows
 
+    goals = predictor.processor.schema.goals
+
     def read(path: str) -> Any:
         table = open_table(Path(path))
         rows = table.collect(table.frame)
+        if rows.is_empty():
+            raise UserError(f"{path} holds no rows.")
+        if len(goals) > 1:
+            return rows.drop([f"{SCORE}_{goal}" for goal in goals], strict=False)
         if SCORE not in rows.columns:
             rows = predictor.score(rows)
-        if SCORE not in rows.columns:
-            return rows  # of several goals
         if (words := columns.words(rows[SCORE])).any():
             value = rows[SCORE].filter(pl.Series(words))[0]
             raise UserError(
@@ -163,6 +167,8 @@ def _of_rows(
         return rows.drop(SCORE).with_columns(scores)
 
     rows, notes = read(said["log"]), list[str]()
+    if len(goals) > 1:
+        notes.append("The model has several goals: their scores and calibration are not watched.")
     reference = reference_of(Path(said.get("model") or said["bundle"]), predictor)
     if "reference" in said:
         good = read(said["reference"])
@@ -248,6 +254,7 @@ def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
     window = text("window") if every else []
     judged = [line for line in lines if line.p is not None]
     if every:  # all of them are in the page and the JSON
+        fine = sum(line.state == "ok" for line in judged)
         judged = [line for line in judged if line.state != "ok"]
     if judged:
         table = FittedTable(f"What moved ({level:.0%} intervals)", [
@@ -263,6 +270,8 @@ def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
                 f"{line.units:,}", state(line), line.detail if line.warns else "",
             )  # fmt: skip
         screen.print(table)
+    if every and fine:
+        screen.print(f"{fine} lines are ok, and not shown.", highlight=False)
     others = [line for line in lines if line.p is None]
     if others:
         table = FittedTable("What else", [*text("what"), *window, *figures("", "of")])

@@ -17,7 +17,8 @@ usage: lightning-rec recommend model=FOLDER user=ID|[ID,...] [k=10] [RULES]
        lightning-rec recommend model=FOLDER --input FILE --output FILE [RULES]
                                [user=COLUMN] [item=COLUMN] [time=COLUMN]
        lightning-rec recommend model=FOLDER row={COLUMN: VALUE, ...} items=FILE
-                               [context={COLUMN: VALUE, ...}] [k=10] [RULES]
+                               [context={COLUMN: VALUE, ...}] [goal=GOAL]
+                               [k=10] [RULES]
 
 A user is known by the log that the run was trained on; for anybody new give the
 history, oldest item first. FILE is .parquet, .csv or .jsonl: user alone; user and
@@ -28,6 +29,7 @@ part by part: a command that was killed goes on when it is said again.
 A model of clicks reads rows, row= or --input, and ranks candidates, items=FILE
 with the features of items; context= has the fields of the moment, such as
 {hour: 12, device: mobile}. A user that training has not is known by features.
+goal=: of a model of several, the one that orders.
 
 RULES, applied before the best are taken:
   seen=filter|keep            whether items of the history may come again

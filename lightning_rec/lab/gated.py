@@ -73,7 +73,7 @@ def of_clicks(
     loaded = problem.load(cache_dir())
     check_data(run, problem, loaded)
     learnt, time = rows_of(older), time_of(loaded, problem.source.fields)
-    check_test(older, loaded, time, learnt["train"][2])
+    check_test(older, loaded, time, learnt["train"][2], problem.source.fields)
     at = loaded.data.encoded.part("test")
     first, last = learnt["test"][1:]
     old = (time[at] >= first) & (time[at] <= last)
@@ -94,7 +94,7 @@ def of_clicks(
 
 def row_figure(figure: str, fields: Fields) -> Name:
     """``auc``, ``logloss`` or ``gauc``, of several goals of one. Raises UserError for another."""
-    goals, name = fields.goals, parse(f"test/{figure}")
+    goals, name = fields.several, parse(f"test/{figure}")
     if name.figure not in ROW_FIGURES or name.k is not None or (name.goal or None) not in (
         goals or (None,)
     ):  # fmt: skip
@@ -108,7 +108,7 @@ def of_rows(run: RunFolder, loaded: AuditedClicks, fields: Fields, figure: str) 
     UserError if the run has learnt one of them, or for another figure.
     """
     name = row_figure(figure, fields)
-    check_test(run, loaded, time_of(loaded, fields), rows_of(run)["train"][2])
+    check_test(run, loaded, time_of(loaded, fields), rows_of(run)["train"][2], fields)
     at = loaded.data.encoded.part("test")
     (score,) = _scores(loaded, at, [load_run(run.path)], name.goal)
     return _of_rows(loaded, at, score, name.figure, name.goal)

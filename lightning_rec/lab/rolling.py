@@ -11,6 +11,8 @@ from lightning_rec.errors import UserError
 from lightning_rec.lab.examples import Values
 from lightning_rec.lab.gated import of_rows, row_figure
 from lightning_rec.lab.later import codes_of, figure_name, values_of
+from lightning_rec.models.clicks.parts import FittedToClicks
+from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.problems.clicks import Clicks
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
@@ -29,6 +31,9 @@ class Rolling(Protocol):
 
     def check(self, problem: Any, figure: str) -> None:
         """Raise UserError for a figure that it has not."""
+
+    def goes_on(self, problem: Any) -> bool:
+        """Whether the model has weights to go on with."""
 
     def ends(self, problem: Any) -> tuple[float, float]:
         """The first and the last moment of the log, in seconds. Raises UserError without times."""
@@ -52,6 +57,10 @@ class OfSequences:
     def check(self, problem: Any, figure: str) -> None:
         """See :class:`Rolling`."""
         figure_name(figure)
+
+    def goes_on(self, problem: Any) -> bool:
+        """See :class:`Rolling`."""
+        return not isinstance(problem.objective, ClosedForm)
 
     def ends(self, problem: Any) -> tuple[float, float]:
         """See :class:`Rolling`."""
@@ -80,6 +89,10 @@ class OfClicks:
     def check(self, problem: Any, figure: str) -> None:
         """See :class:`Rolling`."""
         row_figure(figure, problem.source.fields)
+
+    def goes_on(self, problem: Any) -> bool:
+        """See :class:`Rolling`."""
+        return not isinstance(problem.meta_model, FittedToClicks)
 
     def ends(self, problem: Any) -> tuple[float, float]:
         """See :class:`Rolling`."""

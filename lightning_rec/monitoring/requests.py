@@ -14,7 +14,8 @@ from lightning_rec.monitoring.reference import HOURS, Reference
 from lightning_rec.trials.requests import ANSWERS
 
 LIMITS = {
-    "errors": 0.01, "short_answers": 0.05, "unknown_users": 0.05, "unknown_items": 0.05,
+    "errors": 0.01, "refused": 0.05, "short_answers": 0.05, "unknown_users": 0.05,
+    "unknown_items": 0.05,
 }  # fmt: skip
 _SLOW = 0.01  # of requests may be slower than p99=
 _DAY = timedelta(hours=18)  # what a log that ends in a window has to hold of a day
@@ -91,8 +92,12 @@ def _shares(
     asks = part.filter(pl.col("path").is_in([*ANSWERS, "/similar", "/predict"]))
     answers, limits = _answers(part), asked.limits
     yield from _of(window, "errors", asks, pl.col("status") >= 500, asked)
-    unknown = pl.col("code") == "unknown_user"
-    yield from _of(window, "unknown_users", asks, unknown.fill_null(value=False), asked)
+    status, code = pl.col("status"), pl.col("code").fill_null("")
+    # Of keys, limits and load others speak; users that are unknown have their own line.
+    unknown, others = code == "unknown_user", status.is_in([401, 403, 429])
+    refused = status.is_between(400, 499) & ~others & ~unknown
+    yield from _of(window, "refused", asks, refused, asked)
+    yield from _of(window, "unknown_users", asks, unknown, asked)
     listed = answers.filter(pl.col("items").is_not_null())
     short = pl.col("items").list.len() < pl.col("k").fill_null(1)
     yield from _of(window, "short_answers", listed, short, asked)

@@ -31,9 +31,7 @@ _DRAWS = 400
 def observed_rows(rows: pl.DataFrame, processor: "FeatureProcessor") -> dict[str, pl.DataFrame]:
     """``unit`` and ``value`` of each feature; a category that training had not is ``unknown``."""
     fields, found = processor.fields, {}
-    group = rows[fields.group].cast(pl.String) if fields.group in rows.columns else None
-    unit = pl.Series("unit", np.arange(len(rows))) if group is None else group.alias("unit")
-    unit = unit.cast(pl.String).fill_null("")
+    unit = units_of(rows, processor)
     known = {name: part["value"] for (name,), part in _vocabulary(processor).items()}
     for name in fields.features:
         if name not in rows.columns:
@@ -61,16 +59,28 @@ def observed_rows(rows: pl.DataFrame, processor: "FeatureProcessor") -> dict[str
     return found
 
 
+def units_of(rows: pl.DataFrame, processor: "FeatureProcessor") -> pl.Series:
+    """Whose each row is, String ``unit``: its group, or itself where that is empty."""
+    own = ("#" + pl.int_range(pl.len()).cast(pl.String)).alias("unit")
+    name = processor.fields.group
+    if name not in rows.columns:
+        return rows.select(own).to_series()
+    group = columns.text(rows[name]).alias("unit")
+    return rows.select(pl.coalesce(group, own)).to_series()
+
+
 def times(values: pl.Series) -> pl.Series:
     """As Datetime, UTC: numbers of any unit since 1970, or dates, read as those of a log.
 
-    Raises UserError where the unit cannot be told.
+    Raises UserError for what is no time, or where the unit cannot be told.
     """
     text = stripped(pl.col(values.name).cast(pl.String))
     filled = values.to_frame().select(text.filter(text != "").first()).to_series()
     first = filled[0] if values.dtype == pl.String else None
     reading = read_times(values.name, values.dtype, first, TimeForm(), mixed=True)
     found = values.to_frame().select(reading.value.cast(pl.Float64)).to_series()
+    is_text = values.to_frame().select((text != "").fill_null(value=False)).to_series()
+    _check_read(values, is_text & found.is_null(), "time")
     per_second: float | None = reading.per_second
     if per_second is None and found.count():
         numbers = found.drop_nulls().to_numpy()
@@ -81,6 +91,16 @@ def times(values: pl.Series) -> pl.Series:
     return (found / (per_second or 1) * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
+def _check_read(values: pl.Series, odd: pl.Series, what: str) -> None:
+    """Raise UserError where a value that is there could not be read."""
+    if odd.any():
+        raise UserError(
+            f"Column '{values.name}' holds {str(values.filter(odd)[0])!r} in {odd.sum():,} of "
+            f"{len(values):,} rows, which is no {what}: mend it, or leave the column out, and what "
+            "is made of it is not watched."
+        )
+
+
 def _vocabulary(processor: "FeatureProcessor") -> dict[tuple[object, ...], pl.DataFrame]:
     kept = [name for name in processor.fields.features if name not in processor.fields.hash_size]
     known = processor.vocabulary.filter(pl.col("field").is_in(kept))
@@ -88,15 +108,25 @@ def _vocabulary(processor: "FeatureProcessor") -> dict[tuple[object, ...], pl.Da
 
 
 def kept_rows(
-    table: pl.LazyFrame, test: Ints, scores: Floats | None, processor: "FeatureProcessor"
+    table: pl.LazyFrame,
+    test: Ints,
+    scores: Floats | None,
+    processor: "FeatureProcessor",
+    seconds: Floats | None = None,
 ) -> pl.DataFrame:
-    """The distributions of a part of the test's rows, as a table; ``test``: their numbers."""
+    """The distributions of a part of the test's rows, as a table; ``test``: their numbers;
+    ``seconds``: when all rows of the table were, if the log's settings say how that is read.
+    """
     chosen = np.unique(np.linspace(0, len(test) - 1, min(ROWS, len(test))).astype(np.int64))
     numbers = pl.Series("_row", np.asarray(test)[chosen].astype(np.uint32))
     rows = table.with_row_index("_row").filter(pl.col("_row").is_in(numbers.implode())).collect()
     if scores is not None:
         of = pl.DataFrame({"_row": numbers, SCORES: np.asarray(scores)[chosen]})
         rows = rows.join(of, "_row", "left", maintain_order="left")
+    time = processor.fields.time
+    if seconds is not None and time is not None and time not in processor.fields.features:
+        moments = pl.Series(time, (seconds[rows["_row"].to_numpy()] * 1e6).astype(np.int64))
+        rows = rows.with_columns(moments.cast(pl.Datetime("us")))
     found = observed_rows(rows.drop("_row"), processor)
     known = {name: distribution(each, bins_of(name)) for name, each in found.items() if len(each)}
     return to_table(known)
@@ -123,15 +153,17 @@ def _calibration(
     window: str, part: pl.DataFrame, processor: "FeatureProcessor", asked: Watching
 ) -> Iterable[Line]:
     fields = processor.fields
-    if fields.label is None or not {fields.label, SCORES} <= set(part.columns):
+    (goal, *more), least = fields.targets.values(), None
+    if more or goal.column is None or not {goal.column, SCORES} <= set(part.columns):
         return
-    read = cells.labels if fields.positive_from is None else cells.numbers
-    label = pl.Series(columns.numbers(part[fields.label], read)).fill_nan(None)
-    if fields.positive_from is not None:
-        label = (label >= fields.positive_from).cast(pl.Float64)
+    given, least = part[goal.column], goal.positive_from
+    label = pl.Series(columns.numbers(given, cells.labels if least is None else cells.numbers))
+    label = label.fill_nan(None)
+    _check_read(given, label.is_null() & columns.text(given).is_not_null(), "label")
+    if least is not None:
+        label = (label >= least).cast(pl.Float64)
     is_there = (label.is_not_null() & part[SCORES].is_not_null()).to_numpy()
-    group = part[fields.group] if fields.group in part.columns else pl.Series(range(len(part)))
-    unit = group.rank("dense").fill_null(0).to_numpy().astype(np.int64)[is_there]
+    unit = units_of(part, processor).rank("dense").to_numpy().astype(np.int64)[is_there]
     values = label.to_numpy()[is_there], part[SCORES].to_numpy()[is_there]
     if len(unit):
         yield calibration(window, unit, *values, asked.level)

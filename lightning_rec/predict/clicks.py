@@ -122,6 +122,12 @@ class ClickPredictor(Predictor):
         if name in fields.features:
             self._tell_unknown(name, given[name], "candidates")
         whom = with_context(self.processor, frame(rows), context)
+        if absent := [x for x in fields.features if x not in whom and x not in given]:
+            raise UserError(
+                f"The model reads {listed(absent)}, which neither the rows nor the candidates "
+                f"have: say it with each, or once for all of them, context={{{absent[0]}: VALUE}}; "
+                "an empty value stands for what is not known."
+            )
         kept = [each for each in (*fields.features, fields.history or "history") if each in whom]
         ready = None if rules is None else ready_for(rules, given, name)
         tell.notes += [] if ready is None else ready.notes

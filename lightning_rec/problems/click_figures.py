@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.clicks.splits import seconds_of
 from lightning_rec.errors import listed
 from lightning_rec.figures import parse, parsed
 from lightning_rec.metrics.classification import reliability
@@ -68,7 +69,8 @@ def watched_of(tested: pl.DataFrame, loaded: AuditedClicks, fields: Fields) -> p
     """What `monitor` compares with: distributions of the test; ``tested``: of :func:`rows_of`."""
     scores = tested["probability"].to_numpy() if "probability" in tested.columns else None
     processor, table = loaded.data.encoded.processor(fields), loaded.data.table
-    return kept_rows(table.rows, tested["row"].to_numpy(), scores, processor)
+    seconds = seconds_of(table, fields)
+    return kept_rows(table.rows, tested["row"].to_numpy(), scores, processor, seconds)
 
 
 def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
@@ -137,17 +139,20 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
     return slices
 
 
+HARDLY = 0.52  # AUC up to which a baseline is hardly better than chance
+
+
 def rela_impr(
     areas: Iterable[str], figures: Mapping[str, float], baseline: Mapping[str, float]
 ) -> dict[str, float]:
     """(AUC - 0.5) / (AUC of the baseline - 0.5) - 1, by the name of each AUC.
 
-    A baseline that is no better than chance is nothing to be better than: it is left out.
+    A baseline that is hardly better than chance is nothing to be better than: it is left out.
     """
     return {
         str(parse(name)._replace(figure="rela_impr")): (figures[name] - 0.5)
         / (baseline[name] - 0.5)
         - 1
         for name in areas
-        if name in figures and baseline.get(name, 0.0) > 0.5
+        if name in figures and baseline.get(name, 0.0) > HARDLY
     }

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from lightning_rec import config
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.labels import grouped, longest_return
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.clicks.processor import STATISTICS, TABLES, VOCABULARY, FeatureProcessor
 from lightning_rec.data.clicks.schema import ClickSchema
@@ -248,24 +249,31 @@ def old_rows(run: RunFolder, loaded: AuditedClicks, fields: Fields) -> Ints:
     """
     learnt, time = rows_of(run), time_of(loaded, fields)
     count, since, until = learnt["train"]
-    there = int(((time >= since) & (time <= until)).sum())
+    own = grouped(loaded, fields)
+    there = int(((time >= since) & (time <= until) & own).sum())
     if there < FEW * count:
         raise UserError(
             f"method.run={run.path} was trained on {count:,} rows, of whose time this log has "
             f"{there:,}: give the log as it is now with the rows before, not the new ones alone."
         )
-    if (late := int((time <= until).sum()) - count) > 0:
+    first = since if run.config.protocol.get("since") else -np.inf  # what is older was left out
+    if (late := int(((time >= first) & (time <= until) & own).sum()) - count) > 0:
         log.warning(
             "%s rows came late: they are older than the last one that %s was trained on, and count "
             "as learnt.", f"{late:,}", run.path,
         )  # fmt: skip
-    check_test(run, loaded, time, until)
+    check_test(run, loaded, time, until, fields)
     learnt_rows.check_unchanged(run, loaded, fields, time, until)
     return (time[loaded.data.encoded.part("train")] <= until).astype(np.int64)
 
 
-def check_test(run: RunFolder, loaded: AuditedClicks, time: Floats, until: float) -> None:
-    """Raise UserError if a row of the test is not later than ``until``; tell of validation."""
+def check_test(
+    run: RunFolder, loaded: AuditedClicks, time: Floats, until: float, fields: Fields
+) -> None:
+    """Raise UserError if a row of the test is not later than ``until``, and than what labels of
+    rows of that time are made of; tell of validation.
+    """
+    until += longest_return(time, fields)
     for part, told in (("val", "validation"), ("test", "test")):
         at = loaded.data.encoded.part(part)
         old = int((time[at] <= until).sum())

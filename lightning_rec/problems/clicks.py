@@ -232,8 +232,7 @@ class Clicks(Problem[AuditedClicks]):
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:
         """RelaImpr of each AUC."""
-        goals = self.source.fields.goals
-        names = [f"{goal}/auc" for goal in goals] or ["auc"]
+        names = [f"{goal}/auc" for goal in self.source.fields.several] or ["auc"]
         areas = [f"{stage}/{name}" for stage in ("val", "test") for name in names]
         return rela_impr(areas, figures, baseline)
 

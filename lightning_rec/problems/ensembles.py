@@ -21,6 +21,7 @@ from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, quoting
 from lightning_rec.items.base import Reading
+from lightning_rec.methods.update import Before
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.ensembles import ClickEnsemble, Ensemble, SequenceEnsemble
@@ -107,8 +108,21 @@ def check_fits(model: Ensemble, *, validates: bool) -> None:
         )
 
 
+def of_several(module: str) -> UserError:
+    """What is told where such a run should go on; ``module``: of its problem."""
+    word = "a pipeline" if module.endswith(".pipelines") else "an ensemble"
+    return UserError(
+        f"method.run: {word} is not gone on with: let its runs go on, or train them anew, and make "
+        "it of the new ones."
+    )
+
+
 class EnsembledSequences(Sequences):
     """An ensemble of runs of sequences; see :class:`SequenceEnsemble`."""
+
+    def before(self, loaded: AuditedLog, folder: str) -> Before:
+        """None. Raises UserError."""
+        raise of_several(type(self).__module__)
 
     @cached_property
     def members(self) -> Members:
@@ -199,6 +213,10 @@ class EnsembledSequences(Sequences):
 
 class EnsembledClicks(Clicks):
     """An ensemble of runs of clicks; see :class:`ClickEnsemble`."""
+
+    def before(self, loaded: AuditedClicks, folder: str) -> Before:
+        """None. Raises UserError."""
+        raise of_several(type(self).__module__)
 
     @cached_property
     def members(self) -> Members:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.chance import Words, bits
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.labels import grouped
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.clicks.processor import words_of
 from lightning_rec.data.clicks.splits import times
@@ -100,7 +101,7 @@ def changed_of(
     since = table["since"].to_numpy() if dict(table.schema) == SCHEMA else np.zeros(0)
     if not len(since) or any(table.null_count().row(0)) or not (np.diff(since) > 0).all():
         raise UserError(f"{run.path / LEARNT}.parquet is not as a run writes it: train it again.")
-    inside = (time >= since[0]) & (time <= until)
+    inside = (time >= since[0]) & (time <= until) & grouped(loaded, fields)
     counts, sums = _summed(since, time[inside], row_words(loaded, fields)[inside])
     then, before = table["rows"].to_numpy(), table["hash"].to_numpy()
     other = (counts < then) | ((counts == then) & (sums != before))

@@ -36,13 +36,17 @@ async def of_candidates(
     most = service.settings.rows
     if len(asked.candidates) > most:
         raise Refusal("too_large", f"A request has at most {most:,} candidates.")
-    k = asked.k if "k" in asked.model_fields_set else min(asked.k, len(asked.candidates))
-    service.check_k(k, len(asked.candidates), "say 1 to {:,}, as many as there are candidates")
+    number = len(asked.candidates)
+    service.check_k(asked.k, max(asked.k, number), "say 1 or more")
+    k = min(asked.k, number)
     row = rows_of([asked.row]) if asked.row else pl.DataFrame()
     question: Question = (row, rows_of(list(asked.candidates)), asked.context)
     group = ("candidates", id(model), k, asked.goal, repr(rules))
     work = partial(ranked, model, k, asked.goal, rules)
     found: Row = await service.ask(group, work, question)
+    if k < asked.k and "k" in asked.model_fields_set:
+        few = f"There are {number} candidates, fewer than k={asked.k}."
+        found = found | {"note": f"{few} {found.get('note', '')}".strip()}
     return found | {"unknown_items": 0, "model": model.version}
 
 

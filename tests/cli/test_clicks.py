@@ -55,8 +55,8 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     assert metrics["test/logloss"] == pytest.approx(log_loss(rows["label"], rows["probability"]))
     assert auc > 0.8  # the best possible is .875
     assert 0 < metrics["naivebayes/test/auc"] < 0.7  # it knows no pairs
-    better = (metrics["test/auc"] - 0.5) / (metrics["naivebayes/test/auc"] - 0.5) - 1
-    assert metrics["test/rela_impr"] == pytest.approx(better)
+    assert metrics["naivebayes/test/auc"] < 0.52  # hardly more than chance, to which none is held
+    assert "test/rela_impr" not in metrics
     assert metrics["test/threshold"] == metrics["val/threshold"]
     assert metrics["val/f1"] >= metrics["test/f1"] - 0.2
     assert pl.read_parquet(run / "reliability.parquet")["rows"].sum() == 120

@@ -130,9 +130,10 @@ def test_models_fitted_at_once_are_never_updated(log: Path, tmp_path: Path) -> N
     (tmp_path / "conf/model/mine.yaml").write_text("defaults: [itemknn]\nneighbours: 3\n")
     own = ["--config-dir", str(tmp_path / "conf"), "model=mine"]
     asked = ["backtest", *own, "every=20d", "windows=2", f"data.path={log}", *knn]
-    with pytest.raises(UserError, match="fitted at once"):
-        cli.run([*asked, f"to={tmp_path / 'all'}"])
-    assert cli.run([*asked, "refresh=[never,anew]", f"to={tmp_path / 'two'}"]) == 0
+    with pytest.raises(UserError, match=r"fitted at once.* say refresh=\[never,anew\]"):
+        cli.run([*asked, "refresh=[update,anew]", f"to={tmp_path / 'all'}"])
+    assert not (tmp_path / "all").exists()
+    assert cli.run([*asked, f"to={tmp_path / 'two'}"]) == 0
     told = read_json(tmp_path / "two" / "backtest.json")
     assert [*told["windows"][0]["figures"]] == ["never", "anew"]
 

@@ -166,6 +166,25 @@ def test_what_is_broken_is_found_and_named(
         assert [each.name for each in moved] == [named]
 
 
+def test_what_is_refused_is_told_and_users_that_are_unknown_stand_apart(
+    reference: Reference,
+) -> None:
+    lines, first = log_of(77), pl.col("order") % 5 == 0
+    kinds: list[tuple[int, str, str | None]] = [
+        (400, "refused", "refused"), (422, "invalid", "refused"), (404, "unknown_user", "unknown_users"),
+        (429, "rate_limited", None), (403, "forbidden", None), (500, "internal", "errors"),
+    ]  # fmt: skip
+    for status, code, name in kinds:
+        odd = lines.with_columns(
+            status=pl.when(first).then(status).otherwise("status"),
+            code=pl.when(first).then(pl.lit(code)).otherwise("code"),
+        )
+        found = judged(list(watched(odd, reference, Watching())), 0.99)
+        shares = {"errors", "refused", "unknown_users"}
+        moved = [each.name for each in found if each.warns and each.name in shares]
+        assert moved == [name] * (name is not None)
+
+
 def test_a_day_that_is_broken_is_found_among_days(reference: Reference) -> None:
     days = [log_of(n, start=f"2026-11-{2 + n:02d}") for n in range(5)]
     days.append(log_of(5, start="2026-11-07", hours=8))

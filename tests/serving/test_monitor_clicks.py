@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from cli.test_figures import RUNS
+from serving.conftest import trained
 
 from lightning_rec import cli
 from lightning_rec.bundle import open_model
@@ -53,6 +55,19 @@ def test_columns_that_are_empty_renamed_or_stuck_are_named(
     assert found(bundle, rows.drop("clicked", "score"), tmp_path)["scores"]["ks"] == pytest.approx(
         fine["scores"]["ks"]  # they are made by the model
     )
+
+
+def test_of_several_goals_what_predict_wrote_is_read(
+    click_csv: Path, click_frame: pl.DataFrame, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    about = [each.replace("$clicks", str(click_csv)) for each in RUNS["mmoe"]]
+    run = trained(tmp_path / "run", *about)
+    click_frame.tail(300).drop("clicked", "worth").write_csv(tmp_path / "rows.csv")
+    scored = tmp_path / "scored.csv"
+    assert cli.run(["predict", f"model={run}", "--input", str(tmp_path / "rows.csv"), "--output", str(scored)]) == 0  # fmt: skip
+    assert "score_click" in scored.read_text()
+    assert cli.run(["monitor", f"log={scored}", f"model={run}", f"reference={scored}"]) == 0
+    assert "several goals: their scores and calibration are not watched" in capfd.readouterr().out
 
 
 def test_calibration_beside_its_definition() -> None:
@@ -122,3 +137,52 @@ def test_times_are_numbers_of_any_unit_or_dates() -> None:
     zones = ["2026-11-02T13:00:00.250+02:00", "", "2026-11-02T13:00:00Z", None]
     assert times(pl.Series("t", zones)).dt.hour().to_list() == [11, None, 13, None]
     assert times(pl.Series([0, 3600])).dt.hour().to_list() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (pl.lit("hello").alias("ts"), "'ts' holds 'hello' in 300 of 300 rows, which is no time"),
+        (
+            pl.when(pl.int_range(pl.len()) % 2 == 1).then(pl.lit("?")).otherwise("ts").alias("ts"),
+            r"'ts' holds '\?' in 150 of 300 rows",
+        ),
+        (pl.lit("maybe").alias("clicked"), "'clicked' holds 'maybe' .* which is no label"),
+        (None, "holds no rows"),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_not_passed_over(
+    timed: Path, click_frame: pl.DataFrame, tmp_path: Path, change: pl.Expr | None, words: str
+) -> None:
+    rows = click_frame.tail(300).with_columns(pl.col("ts").cast(pl.String))
+    rows = rows.clear() if change is None else rows.with_columns(change)
+    with pytest.raises(UserError, match=words):
+        found(timed, rows, tmp_path)
+
+
+def test_rows_without_a_group_stand_for_themselves(
+    timed: Path, click_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    rows = click_frame.tail(300).with_columns(uid=pl.lit(None, pl.String))
+    lines = found(timed, rows, tmp_path)
+    assert lines["column sku"]["units"] == 300
+    assert lines["calibration"]["units"] == 300
+
+
+@pytest.fixture(scope="module")
+def timed(click_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one goal of ``goals``, whose times are in a form that has to be said."""
+    folder = tmp_path_factory.mktemp("timed")
+    form = "%d|%m|%Y %H:%M"
+    dated = click_frame.with_columns(ts=pl.from_epoch("ts").dt.to_string(form))
+    dated.write_csv(folder / "clicks.csv")
+    fields = "{categorical:[uid,sku,device],numeric:[price],label:null,group:uid,time:ts}"
+    return trained(
+        folder / "run", "task=click", "data=click_table", f"data.path={folder / 'clicks.csv'}",
+        f"data.fields={fields}", "+data.fields.goals={clicked: {column: clicked}}",
+        f'data.time_format="{form}"', "model=deepfm", "model.dim=4",
+    )  # fmt: skip
+
+
+def test_hours_are_kept_whatever_form_times_have(timed: Path) -> None:
+    assert pl.read_parquet(timed / "monitor.parquet")["name"].is_in(["hours"]).any()

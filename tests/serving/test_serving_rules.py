@@ -157,12 +157,13 @@ def test_candidates_of_clicks(deepfm: Path, sasrec: Path, served: Served, click_
     assert found.body["items"] == wanted.drop("row").to_dicts()
     asked_all = {key: value for key, value in asked.items() if key != "k"}
     assert len(ask("/recommend", asked_all | {"context": context}).body["items"]) == 9  # of ten
+    more = ask("/recommend", asked | {"k": 10, "context": context}).body
+    assert (len(more["items"]), more["note"]) == (9, "There are 9 candidates, fewer than k=10.")
     for body, code in (
         (asked, "refused"),  # no device
         (asked | {"candidates": []}, "invalid"),
         ({"row": {"uid": "u1"}}, "invalid"),
         (asked | {"user": "u1"}, "invalid"),
-        (asked | {"k": 10, "context": context}, "refused"),
         (asked | {"candidates": items.to_dicts() * 2, "context": context}, "refused"),
         (asked | {"candidates": items.to_dicts() * 3, "context": context}, "too_large"),
         (asked | {"candidates": [{"price": 1.0}], "k": 1, "context": context}, "refused"),

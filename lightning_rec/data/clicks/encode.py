@@ -18,7 +18,7 @@ from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.types import Ints
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_json
 
@@ -37,7 +37,7 @@ def encode(
     name, left_out = table.info["name"], undecided(table, fields, assigned)
     part = np.where(left_out, -1, assigned.part)
     parts = {name: np.flatnonzero(part == place) for place, name in enumerate(PARTS)}
-    notes = told(fields, assigned, left_out)
+    notes = told(table, fields, assigned, left_out)
     label = labels_of(table, fields)
     first, *_ = by_goal = label.reshape(len(label), -1).T
     _check_labels(name, fields, parts, by_goal, notes)
@@ -50,6 +50,8 @@ def encode(
         )
     processor = fit(table, fields, part == PARTS.index("train"), given)
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
+    if left_out.any():
+        counts["rows left out, of which it is not known who comes back"] = int(left_out.sum())
     if not len(parts["val"]):
         sizes = listed(f"{part}: {len(of):,}" for part, of in parts.items())
         notes.append(
@@ -64,7 +66,7 @@ def encode(
         past, unknown = past_of(table, processor, assigned, ids, first, group)
         past.end[left_out] = past.start[left_out]
         arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
-        counts |= _counted(name, fields, past, unknown)
+        counts |= _counted(name, fields, past, unknown, part >= 0)
     for key, array in arrays.items():
         if array is not None:
             np.save(folder / f"{key}.npy", array, allow_pickle=False)
@@ -85,10 +87,15 @@ def _check_labels(
     for part in ("train", "test"):
         if not len(parts[part]):
             why = "".join(f" {said}" for said in notes)
+            if fields.returns:
+                why += (
+                    " Let each part be longer than that: protocol.val_from= and test_from= say "
+                    "where they begin, as quantiles of the times (0.8 and 0.9) or dates."
+                )
             raise UserError(f"{name}: the protocol leaves no rows in {part}.{why}")
     for part, rows in parts.items():
         for goal, labels in zip(fields.targets, by_goal, strict=True):
-            told = f", {goal}" if fields.goals else ""
+            told = f", {goal}" if fields.several else ""
             if len(rows) and labels[rows].min() == labels[rows].max():
                 raise UserError(
                     f"{name}, {part}{told}: all {len(rows):,} labels are {labels[rows][0]:g}. "
@@ -112,9 +119,11 @@ def _write_features(
     return np.asarray(ids)
 
 
-def _counted(name: str, fields: Fields, past: Past, unknown: int) -> dict[str, int]:
-    """What is to be known of the histories. Raises UserError if all of them are empty."""
-    length = past.end - past.start
+def _counted(name: str, fields: Fields, past: Past, unknown: int, used: Mask) -> dict[str, int]:
+    """What is to be known of the histories of the rows that are ``used``, bool [N]. Raises
+    UserError if all of them are empty.
+    """
+    length = (past.end - past.start)[used]
     if not length.any():
         raise UserError(
             f"{name}: no row has a history with a '{fields.item}' that is known from training: "

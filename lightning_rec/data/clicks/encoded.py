@@ -17,7 +17,7 @@ from lightning_rec.data.types import Ints
 from lightning_rec.documents import read_json
 
 _ARRAYS = ("ids", "values", "label", "weight", "group", "train", "val", "test")
-ENCODED_FORMAT = 6  # of what is saved: raise it when other arrays are, or others in them
+ENCODED_FORMAT = 7  # of what is saved: raise it when other arrays are, or others in them
 
 
 @dataclass(frozen=True)

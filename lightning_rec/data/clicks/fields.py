@@ -30,8 +30,8 @@ class Goal:
 
     column: str | None = None
     positive_from: float | None = None
-    returns_within: str | None = None
-    returns_after: str = "1d"
+    returns_within: str | float | None = None
+    returns_after: str | float = "1d"
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Goal:
     def window(self) -> tuple[float, float]:
         """Of a retention goal, from when on, and until when, a row is a return: seconds."""
         after = duration("data.fields.goals: returns_after", self.returns_after)
-        return after, duration("data.fields.goals: returns_within", str(self.returns_within))
+        return after, duration("data.fields.goals: returns_within", self.returns_within or "")
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,11 @@ class Fields:
     def targets(self) -> Mapping[str, Goal]:
         """What is predicted, by name: the goals, or ``click`` by the label."""
         return self.goals if self.label is None else {"click": Goal(self.label, self.positive_from)}
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """The names of goals by which figures are told: none where there is one alone."""
+        return tuple(self.goals) if len(self.goals) > 1 else ()
 
     @property
     def label_columns(self) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ the part: nothing is learnt or chosen by what a model trained at that moment cou
 row counts as one without a return merely because the log ends.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,25 +57,48 @@ def undecided(table: ClickTable, fields: Fields, assigned: SplitAssignment | Non
             )
         part = assigned.part
         ends = (*assigned.boundaries, float(time[part >= 0].max()))
-    longest = max(goal.window[1] for goal in fields.returns.values()) * _unit(time, fields)
+    longest = longest_return(time, fields)
     found = codes(table, fields.group, text) < 0
     for place, end in enumerate(ends):
         found |= (part == place) & (time + longest > end)
     return found
 
 
-def told(fields: Fields, assigned: SplitAssignment, left_out: Mask) -> list[str]:
-    """How many rows of each part :func:`undecided` leaves out, in a sentence; none without it."""
+def longest_return(time: Floats, fields: Fields) -> float:
+    """How long after a row its labels are known, in the unit of the times [N]; 0 if at once."""
+    if not fields.returns:
+        return 0.0
+    return max(goal.window[1] for goal in fields.returns.values()) * _unit(time, fields)
+
+
+def grouped(loaded: Any, fields: Fields) -> Mask:
+    """The rows that can be learnt, bool [N]: all, or with a retention goal those of a group."""
+    encoded = loaded.data.encoded
+    if not fields.returns:
+        return np.ones(len(encoded.label), dtype=bool)
+    own: Mask = np.asarray(encoded.group) >= 0
+    return own
+
+
+def told(table: ClickTable, fields: Fields, assigned: SplitAssignment, left_out: Mask) -> list[str]:
+    """In sentences how many rows of each part :func:`undecided` leaves out, and that rows which
+    were dropped are nobody's return.
+    """
+    told = []
+    if fields.returns and table.info["dropped"]:
+        told.append(
+            f"{table.info['name']}: faulty rows were left out (data.invalid=drop), and so are no "
+            "returns of those before them."
+        )
     counts = {name: int(left_out[assigned.part == at].sum()) for at, name in enumerate(PARTS)}
-    if not sum(counts.values()):
-        return []
-    each = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
-    return [
-        f"{sum(counts.values()):,} rows ({each}) are left out, since it is not known when their "
-        f"part ends whether their '{fields.group}' comes back: "
-        + ", ".join(f"{name} within {x.returns_within}" for name, x in fields.returns.items())
-        + "."
-    ]
+    if sum(counts.values()):
+        each = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+        within = (f"{name} within {x.returns_within}" for name, x in fields.returns.items())
+        told.append(
+            f"{sum(counts.values()):,} rows ({each}) are left out, since it is not known when "
+            f"their part ends whether their '{fields.group}' comes back: {', '.join(within)}."
+        )
+    return told
 
 
 def _returned(table: ClickTable, fields: Fields, goal: Goal) -> NDArray[np.float32]:

@@ -192,6 +192,17 @@ class GivenRows(RowProtocol):
         return SplitAssignment(part)
 
 
+def seconds_of(table: ClickTable, fields: Fields) -> Floats | None:
+    """Times of the rows, float64 [N] of seconds since 1970, if they are known and their unit is."""
+    if fields.time is None:
+        return None
+    time = times(table, fields)
+    try:
+        return time / divisor(float(time.min()), float(time.max()), "auto")
+    except ValueError:
+        return None
+
+
 def times(table: ClickTable, fields: Fields) -> Floats:
     """Times of the rows, float64 [N]. Raises UserError if there are none, or one is no time."""
     if fields.time is None:
