@@ -19,6 +19,7 @@ from lightning_rec.metrics.slices import PAST_FROM, cut, slices_of_field
 from lightning_rec.monitoring.rows import kept_rows
 from lightning_rec.tasks.click import ClickSteps, after_names
 
+VALUES = 12  # most categories of a field by which figures are cut, each by itself
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
 
 
@@ -120,8 +121,16 @@ def worse_than_base(
     ]
 
 
+def words_of_slices(name: str) -> pl.Expr:
+    """What slices by the categories of a field are called: ``plan_is_plus``."""
+    plain = pl.col("value").str.replace_all(r"\W+", "_").str.strip_chars("_")
+    return pl.format("{}_is_{}", pl.lit(name), plain)
+
+
 def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The slices of the test by how often training has a row's category, and by its history."""
+    """The slices of the test by how often training has a row's category, by the category itself
+    where a field has few, and by the row's history.
+    """
     encoded = loaded.data.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
@@ -132,6 +141,11 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
         seen = counts[encoded.ids[np.asarray(encoded.test), column] - field.start]
         slices |= slices_of_field(name, torch.from_numpy(seen))
+        values = known.drop_nulls("value").select("id", word=words_of_slices(name))
+        if len(values) <= VALUES and not values["word"].is_duplicated().any():
+            shown = encoded.ids[np.asarray(encoded.test), column]
+            for row, word in values.sort("id").iter_rows():
+                slices[word] = torch.from_numpy(shown == row)
     if encoded.past is not None:
         test = np.asarray(encoded.test)
         length = torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])

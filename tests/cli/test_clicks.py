@@ -37,7 +37,7 @@ def run(clicks: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One completed run, shared: tests only read it."""
     folder = tmp_path_factory.mktemp("clicks_run") / "shared"
     longer = ["trainer.max_epochs=30", "schedule=warmup_decay", "logger=[wandb,csv]"]
-    longer.append("data.fields.slices=[uid,sku]")
+    longer.append("data.fields.slices=[uid,sku,device]")
     assert cli.run(["train", *clicks, *longer, f"run_dir={folder}"]) == 0
     return folder
 
@@ -55,6 +55,12 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     assert metrics["test/logloss"] == pytest.approx(log_loss(rows["label"], rows["probability"]))
     assert auc > 0.8  # the best possible is .875
     assert 0 < metrics["naivebayes/test/auc"] < 0.7  # it knows no pairs
+    own = rows.with_columns(device=click_frame["device"].gather(rows["row"].to_list()))
+    phone = own.filter(device="phone")
+    assert metrics["test/device_is_phone/examples"] == len(phone) > 20
+    area = roc_auc_score(phone["label"], phone["probability"])
+    assert metrics["test/device_is_phone/auc"] == pytest.approx(area, abs=1e-12)
+    assert "test/uid_is_u1/examples" not in metrics  # of too many
     assert metrics["naivebayes/test/auc"] < 0.52  # hardly more than chance, to which none is held
     assert "test/rela_impr" not in metrics
     assert metrics["test/threshold"] == metrics["val/threshold"]
