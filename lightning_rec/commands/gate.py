@@ -44,8 +44,10 @@ def run(arguments: list[str]) -> int:
     with loading():
         from lightning_rec.files import write_json
         from lightning_rec.lab.gates import gate
+        from lightning_rec.runs.logs import logging_to, told_once
 
-    found = gate(Path(said["run"]), Path(said["against"]), said.get("figure"), margin, level)
+    with told_once(), logging_to(None):
+        found = gate(Path(said["run"]), Path(said["against"]), said.get("figure"), margin, level)
     columns = ["targets", "users", "older", "newer", "difference", "from", "to"]
     table = FittedTable(found.figure, [*text("targets that are"), *figures(*columns)])
     for each in found.parts:
