@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from lightning_rec.data.audit import audit
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.graphs.audit import audit_graph
+from lightning_rec.data.graphs.files import GraphFiles
+from lightning_rec.data.graphs.graph import KnowledgeGraph, coded, isolated
 from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
@@ -17,10 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class SplitLog(NamedTuple):
-    """Interactions and their split."""
+    """Interactions, their split, and the knowledge graph over the items of the split, if any."""
 
     log: Interactions
     split: Split
+    graph: KnowledgeGraph | None = None
 
 
 AuditedLog = Audited[SplitLog]
@@ -37,7 +41,8 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
     order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)
-    for note in [*data.info["notes"], *split.notes, *order.notes, *odd]:
+    graph, of_graph = _graph(source, data, split)
+    for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *of_graph]:
         log.warning(note)
     sample = protocol.candidates.number if protocol.candidates else 0
     if sample >= split.num_trained:
@@ -48,8 +53,22 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     return Audited(
         name=data.info["name"],
         data_hash=data.info["data_hash"],
-        data=SplitLog(data, split),
+        data=SplitLog(data, split, graph),
         counts=split.counts,
-        facts=facts | order.facts,
+        facts=facts | order.facts | ({} if graph is None else graph.facts),
         validates=split.val.size > 0,
     )
+
+
+def _graph(
+    source: Source, data: Interactions, split: Split
+) -> tuple[KnowledgeGraph | None, list[str]]:
+    """The knowledge graph that a source names, audited, and what is told of it."""
+    files: GraphFiles | None = getattr(source, "graph_files", None)
+    if files is None:
+        return None, []
+    facts = files.read(data.items["item"])
+    told = audit_graph(facts, data, split)
+    items = data.items["item"].gather(split.vocabulary.tolist())
+    graph = coded(facts, items)
+    return graph, [*facts.notes, *told, *isolated(graph, items, str(source.name))]

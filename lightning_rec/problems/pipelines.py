@@ -86,7 +86,7 @@ class PipelinedSequences(EnsembledSequences):
 
     def _read(self, loaded: AuditedLog, data: SequenceData) -> Pipeline:
         model: Any = self._restored(described_items(loaded), data.schema.num_users)
-        log, split = loaded.data
+        log, split = loaded.data.log, loaded.data.split
         about = multi_hot(log.items, split.vocabulary)
         told = None if about is None else torch.from_numpy(about)
         model.read(torch.from_numpy(split.train_counts.copy()), told)

@@ -152,7 +152,7 @@ def metrics_of(
     protocol: SplitProtocol, loaded: AuditedLog, measured: tuple[Measure, ...]
 ) -> dict[str, Any]:
     """What is measured; slices and diversity in the test alone, which is made once."""
-    (log, split), cutoffs = loaded.data, protocol.cutoffs
+    log, split, cutoffs = loaded.data.log, loaded.data.split, protocol.cutoffs
     counts = torch.from_numpy(split.train_counts.copy())
     target = torch.from_numpy(split.test.target.copy())
     seen = torch.from_numpy(split.test.seen.copy())

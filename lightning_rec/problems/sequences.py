@@ -178,7 +178,7 @@ class Sequences(Problem[AuditedLog]):
             window=self.objective.window,
             candidates=self.protocol.candidates,
             side=self.side.known(loaded).rows,
-            learnt=learnt_events(*loaded.data, self.protocol, self.learn),
+            learnt=learnt_events(*loaded.data[:2], self.protocol, self.learn),
         )
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:

@@ -72,7 +72,7 @@ def known(loaded: AuditedLog, events: Sequence[str], users: Sequence[str]) -> Kn
     """The named columns in audited data, their categories those of training. Raises UserError for a
     column that is not there.
     """
-    (data, split), empty = loaded.data, Columns()
+    data, split, empty = loaded.data.log, loaded.data.split, Columns()
     of_events, of_users, rows, about = empty, empty, None, None
     if events:
         table = _of_events(data, split, events)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
+from lightning_rec.data.graphs.files import GraphFiles
 from lightning_rec.data.origins import Download, Wheel
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.sources.public import PublicSource
@@ -68,6 +69,16 @@ ML_100K = PublicData(
         ),)),
     ),
 )  # fmt: skip
+ML_100K_GRAPH = PublicData(
+    name="ml_100k_graph",
+    title="the knowledge graph of MovieLens-100K",
+    licence=_LICENCE,
+    megabytes=3.5,
+    folders=ML_100K.folders,
+    layouts=(
+        Layout("recbole", ("ml-100k.kg", "ml-100k.link"), (), ML_100K.layouts[1].origins),
+    ),
+)  # fmt: skip
 ML_1M = PublicData(
     name="ml_1m",
     title="MovieLens-1M",
@@ -91,10 +102,26 @@ ML_1M = PublicData(
 )  # fmt: skip
 
 
+@dataclass(eq=False, kw_only=True)
 class MovieLens100K(PublicSource):
-    """MovieLens-100K: ratings, times; titles, years and genres; age, gender, occupation, zip."""
+    """MovieLens-100K: ratings, times; titles, years and genres; age, gender, occupation, zip.
+
+    Args:
+        graph: a knowledge graph beside it: ``recbole`` (Freebase by KB4Rec, Zhao et al., Data
+            Intelligence 2019: 91,631 triples, 1,598 movies linked), or files of your own.
+    """
 
     public: ClassVar[PublicData] = ML_100K
+
+    graph: Literal["recbole"] | GraphFiles | None = None
+
+    @property
+    def graph_files(self) -> GraphFiles | None:
+        """The files of the graph, fetched if they can be. Raises UserError if not to be had."""
+        if self.graph != "recbole":
+            return self.graph
+        triples, links = ML_100K_GRAPH.files()
+        return GraphFiles(triples=str(triples), links=str(links), quoted=False)
 
     def read(self, files: list[Path]) -> Tables:
         """Read either form into the same tables."""

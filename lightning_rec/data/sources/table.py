@@ -12,6 +12,7 @@ from lightning_rec.data.beside import Beside
 from lightning_rec.data.columns import Log, read_log
 from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
+from lightning_rec.data.graphs.files import GraphFiles
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.kinds import read_kept
 from lightning_rec.data.plain import READ, table_files
@@ -126,6 +127,8 @@ class TableSource(OwnTable):
         users: table with one row per user, or None; its columns are kept as features of users.
         users_user: its column of user ids.
         users_columns, users_encoding: as of the catalogue.
+        graph: a knowledge graph, ``{triples: FILE, links: FILE}``, or None; see
+            :class:`lightning_rec.data.graphs.files.GraphFiles`.
 
     Raises UserError as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is
     set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
@@ -152,6 +155,7 @@ class TableSource(OwnTable):
     users_user: str = "user"
     users_columns: list[str] | None = None
     users_encoding: str | None = None
+    graph: GraphFiles | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,6 +190,11 @@ class TableSource(OwnTable):
                 "would: drop one of the two."
             )
         self.about = {each.setting: each for each in self._about()}
+
+    @property
+    def graph_files(self) -> GraphFiles | None:
+        """The files of the knowledge graph, which are read when it is used."""
+        return self.graph
 
     def _features(self) -> tuple[str, ...]:
         """The columns that say something of events. Raises UserError where they cannot be kept."""

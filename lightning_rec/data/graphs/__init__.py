@@ -1,0 +1,1 @@
+"""Knowledge graphs beside a log: read out of files, checked, as codes, and audited."""
