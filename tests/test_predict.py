@@ -19,7 +19,14 @@ from lightning_rec.predict import asking
 from lightning_rec.predict import histories as histories_of
 from lightning_rec.predict.sequences import SequencePredictor
 
-USERS = ("bprmf", "vbpr", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
+USERS = (
+    "bprmf",
+    "vbpr",
+    "lightgcn",
+    "neumf",
+    "xsimgcl",
+    "kgat",
+)  # models that know their users alone
 APART = (
     "tfidf",
     "category_popularity",

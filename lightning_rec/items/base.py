@@ -12,6 +12,7 @@ from torch import nn
 
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
+from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
@@ -38,6 +39,7 @@ class Reading:
     split: the training events, of sequences.
     restoring: whether the weights of a finished run are loaded next.
     tuned: a language model under its adapter, once it is read; None if nothing of it is tuned.
+    graph: the knowledge graph over the items, if the data has one.
     """
 
     catalogue: pl.DataFrame
@@ -48,6 +50,7 @@ class Reading:
     split: Split | None = None
     restoring: bool = False
     tuned: AdaptedModule | None = None
+    graph: KnowledgeGraph | None = None
 
 
 class ItemNode(ABC):
@@ -55,7 +58,8 @@ class ItemNode(ABC):
 
     ``by_id``: whether each has weights of its own as well; ``reads_new``: whether items can be
     known by it that training did not have; ``template``: names the columns of the
-    catalogue that are read, in braces; ``languages``: the nodes that read a language model.
+    catalogue that are read, in braces; ``languages``: the nodes that read a language model;
+    ``reads_graph``: whether the data has to have a knowledge graph.
     """
 
     kind: ClassVar[str] = "items"
@@ -64,6 +68,7 @@ class ItemNode(ABC):
     reads_new: bool = False
     template: str | None = None
     languages: Sequence[Any] = ()
+    reads_graph: bool = False
 
     @property
     def pretrained(self) -> bool:
@@ -180,6 +185,7 @@ class SumOf(ItemNode):
         self.languages = [language for part in every for language in part.languages]
         self.title = " and ".join(part.title for part in every)
         self.reads_new = all(part.reads_new for part in every)
+        self.reads_graph = any(part.reads_graph for part in every)
         if not parts:
             raise UserError(
                 "item.parts is empty: name what items are known by, such as item=[ids,features]."

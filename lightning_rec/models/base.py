@@ -1,6 +1,7 @@
 """The interface of sequence models, and what a model or an item encoder may read at once."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models import kernels
 from lightning_rec.models.items.base import item_encoders
@@ -141,6 +143,22 @@ class ReadsCodes(Protocol):
         """Take the codes of all items, int64 [V, m], those of all levels numbered on, and how many
         a level has. Raises UserError if they do not fit the model.
         """
+
+
+@runtime_checkable
+class ReadsGraph(Protocol):
+    """A model that reads the knowledge graph of the data, if there is one."""
+
+    def read_graph(self, graph: KnowledgeGraph) -> None:
+        """Take the graph, before the training events are read."""
+
+
+@runtime_checkable
+class TwoPhases(Protocol):
+    """A model each epoch of which ends with steps on something else than the events."""
+
+    def second_phase(self) -> Iterator[Tensor]:
+        """Losses, scalars: after each the optimizer takes a step before the next is asked for."""
 
 
 @runtime_checkable

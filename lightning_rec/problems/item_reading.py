@@ -1,16 +1,24 @@
 """From audited data to what items are known by."""
 
+import logging
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 from lightning_rec.items.base import ItemNode, Reading, read_items
 from lightning_rec.items.semantic import SemanticIds
-from lightning_rec.models.base import ReadsCodes, ReadsVectors
+from lightning_rec.models.base import ReadsCodes, ReadsGraph, ReadsVectors
 from lightning_rec.models.events import event_vectors
 from lightning_rec.problems.sequence_tables import described_items
+
+log = logging.getLogger(__name__)
 
 EVENT_VECTORS = 64  # width of vectors of events
 
@@ -19,7 +27,55 @@ def reading_of(loaded: AuditedLog, adapter: Adapter) -> Reading:
     """What an item encoder has to know items by."""
     about, split = described_items(loaded), loaded.data.split
     cache = loaded.data.log.folder.parents[1]
-    return Reading(about, about["item"], split.num_trained, cache, adapter, split)
+    reading = Reading(about, about["item"], split.num_trained, cache, adapter, split)
+    return replace(reading, graph=loaded.data.graph)
+
+
+def check_graph(reader: Any, source: Any) -> None:
+    """Raise UserError where what is known of items, or a model, reads a graph that no data has."""
+    if getattr(reader, "reads_graph", False) and getattr(source, "graph", None) is None:
+        name = getattr(reader, "title", type(reader).__name__)
+        raise UserError(
+            f"{name} needs the knowledge graph of the data: say data.graph={{triples: FILE, links: "
+            "FILE}, of data=ml_100k data.graph=recbole."
+        )
+
+
+def read_graph(model: nn.Module, loaded: AuditedLog) -> None:
+    """Let a model read the knowledge graph of the data, or tell that there is none."""
+    if not isinstance(model, ReadsGraph):
+        return
+    if loaded.data.graph is None:
+        log.warning(
+            "%s: the data has no knowledge graph, so that users and items are all it knows: say "
+            "data.graph={triples: FILE, links: FILE}.", type(model).__name__,
+        )  # fmt: skip
+        return
+    model.read_graph(loaded.data.graph)
+
+
+def with_graph(
+    side: str | None, loaded: AuditedLog, items: ItemNode | None, model: nn.Module
+) -> str | None:
+    """The hash of what is read of events and users, and of the graph if that is read as well."""
+    if not _reads_graph(loaded, items, model):
+        return side
+    assert loaded.data.graph is not None
+    return loaded.data.graph.hash if side is None else sha256_json([side, loaded.data.graph.hash])
+
+
+def refuse_graph(loaded: AuditedLog, items: ItemNode | None, model: nn.Module) -> None:
+    """Raise UserError where a run would go on with a graph, whose entities have other vectors."""
+    if _reads_graph(loaded, items, model):
+        raise UserError(
+            "method.run: what was learnt of a knowledge graph belongs to the items and entities of "
+            "then: train anew."
+        )
+
+
+def _reads_graph(loaded: AuditedLog, items: ItemNode | None, model: nn.Module) -> bool:
+    reads = isinstance(model, ReadsGraph) or (items is not None and items.reads_graph)
+    return reads and loaded.data.graph is not None
 
 
 def have_read(items: ItemNode, model: nn.Module, reading: Reading) -> None:

@@ -36,7 +36,15 @@ from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems import side, updating
 from lightning_rec.problems.base import Problem
-from lightning_rec.problems.item_reading import have_read, item_vectors, reading_of
+from lightning_rec.problems.item_reading import (
+    check_graph,
+    have_read,
+    item_vectors,
+    read_graph,
+    reading_of,
+    refuse_graph,
+    with_graph,
+)
 from lightning_rec.problems.sequence_tables import (
     TRAINED,
     catalogue,
@@ -102,6 +110,7 @@ class Sequences(Problem[AuditedLog]):
         self.block_tokens, self.side = block_tokens, side.Reads(events, users)
         self.learn = learn
         self.items = known_by(cfg)
+        check_graph(self.items, self.source)
         self.objective: Objective = self._part(
             "objective", "name", "training_inputs", "query_inputs"
         )
@@ -166,8 +175,9 @@ class Sequences(Problem[AuditedLog]):
         return loaded.data.log.info["catalogue_hash"]
 
     def side_hash(self, loaded: AuditedLog) -> str | None:
-        """That of what is read of events and users, where columns are named."""
-        return self.side.known(loaded).hash() if self.side else None
+        """That of what is read of events and users, where columns are named, and of the graph."""
+        of_side = self.side.known(loaded).hash() if self.side else None
+        return with_graph(of_side, loaded, self.items, self.meta_model)
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""
@@ -232,6 +242,7 @@ class Sequences(Problem[AuditedLog]):
     def before(self, loaded: AuditedLog, folder: str) -> Before:
         """What a run of an earlier state of the log knew; see :func:`updating.before`."""
         side.refuse(self, "method.run: this model")
+        refuse_graph(loaded, self.items, self.meta_model)
         return updating.before(self.cfg, loaded, folder, self.make_model)
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
@@ -273,7 +284,8 @@ class Sequences(Problem[AuditedLog]):
         return described_items(loaded)["item"], item_vectors(self.items, self.adapter, loaded)
 
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
-        """The model, having read the catalogue or the training events if it does."""
+        """The model, having read the catalogue, graph or training events if it does."""
+        read_graph(model, loaded)
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(described_items(loaded))
         described = self.items is not None and isinstance(model, ReadsVectors)

@@ -21,6 +21,7 @@ from lightning_rec.methods.base import Method
 from lightning_rec.models import kernels
 from lightning_rec.tasks.clipping import clipped
 from lightning_rec.tasks.epoch import Epochs
+from lightning_rec.tasks.phases import after_step
 from lightning_rec.tasks.progress import epoch_line, tell
 from lightning_rec.tasks.schedules import Plateau
 from lightning_rec.tasks.steps import Stage, Steps
@@ -266,10 +267,9 @@ class Task(pl.LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step, then let an adapter do what follows a step: here gradients are still there."""
+        """Step, then do what follows a step: here gradients are still there."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.adapted is not None:
-            self.adapted.after_step(self.global_step + 1)  # Lightning counts it later
+        after_step(self, optimizer)
 
     def configure_gradient_clipping(
         self,

@@ -18,7 +18,14 @@ from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.problems.updating import check_whitening
 
-USERS = ("bprmf", "vbpr", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
+USERS = (
+    "bprmf",
+    "vbpr",
+    "lightgcn",
+    "neumf",
+    "xsimgcl",
+    "kgat",
+)  # models that know their users alone
 APART = ("tfidf", "zero_shot", "decoder")  # of texts, or from a hub
 LATE = 1_600_001_200  # a time in the log of the fixture
 SETTINGS = [
@@ -103,7 +110,7 @@ def test_without_a_step_it_answers_as_the_run_did(
     few = ["loss.negatives=8"] if model in ("gsasrec", "esasrec") else []
     run = early(model, "trainer.max_epochs=0", *few)
     new = later(run, "trainer.max_epochs=0")
-    if model in ("lightgcn", "xsimgcl"):  # whose vectors are of the graph, which has grown
+    if model in ("lightgcn", "xsimgcl", "kgat"):  # whose vectors are of the graph, which has grown
         nodes = [of_nodes(each) for each in (run, new)]
         assert nodes[0].keys() < nodes[1].keys()
         assert all(nodes[1][name].equal(vector) for name, vector in nodes[0].items())

@@ -39,6 +39,11 @@ class KnowledgeGraph:
         """R."""
         return len(self.relations)
 
+    @property
+    def triples(self) -> Ints:
+        """Head, relation and tail of each: int64 [T, 3]."""
+        return np.stack([self.head, self.relation, self.tail], axis=1)
+
     @cached_property
     def has_facts(self) -> Mask:
         """Which entities a triple mentions, bool [E]."""

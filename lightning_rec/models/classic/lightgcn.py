@@ -73,7 +73,7 @@ class LightGCN(CachedInEvaluation, InnerProduct):
         user = users_at(histories, positions)
         if self.training:
             self._step = self._propagated()
-            self.l2.begin(self.node(user))
+            self.l2.begin(self._penalised(user))
             return F.embedding(user, self._step)
         made = self._made()
         queries = made[user]
@@ -89,12 +89,16 @@ class LightGCN(CachedInEvaluation, InnerProduct):
         if items is None:
             return ItemVectors(made[users:], None)
         if self.training:
-            self.l2.add(self.node(users + items))
+            self.l2.add(self._penalised(users + items))
         return ItemVectors(F.embedding(users + items, made), None)
 
     def penalty(self, queries: Tensor, targets: Tensor) -> Tensor | float:
         """What the vectors of this step cost, scalar; see :class:`Penalised`."""
         return self.l2.take()
+
+    def _penalised(self, nodes: Tensor) -> Tensor:
+        """The vectors of nodes, int64 [n], that λ is about: float [n, D]."""
+        return self.node(nodes)
 
     def _made(self) -> Tensor:
         """All vectors, float [N, D]: of this training step, or those kept in evaluation."""
