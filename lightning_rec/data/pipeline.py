@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lightning_rec.data.audit import audit
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.graphs.audit import audit_graph
+from lightning_rec.data.graphs.audit import audit_graph, events_of
 from lightning_rec.data.graphs.files import GraphFiles
 from lightning_rec.data.graphs.graph import KnowledgeGraph, coded, isolated
 from lightning_rec.data.kept import kept, kept_audit
@@ -68,7 +68,7 @@ def _graph(
     if files is None:
         return None, []
     facts = files.read(data.items["item"])
-    told = audit_graph(facts, data, split)
+    told = audit_graph(facts, events_of(data, split))
     items = data.items["item"].gather(split.vocabulary.tolist())
     graph = coded(facts, items)
     return graph, [*facts.notes, *told, *isolated(graph, items, str(source.name))]

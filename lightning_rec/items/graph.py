@@ -50,7 +50,7 @@ class Graph(OfVectors):
         margin: PositiveFloat | None = None,
         norm: Literal[1, 2] = 1,
         temperature: NonNegativeFloat = 1.0,
-        lr: PositiveFloat = 0.01,
+        lr: PositiveFloat = 0.02,
         held_out: BelowOne = 0.01,
         seed: int = 1,
         missing: Missing = "zero",

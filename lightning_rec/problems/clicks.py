@@ -1,7 +1,6 @@
 """The problem of clicks: predict the probability that a row has its label, CTR prediction."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,8 +15,7 @@ from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.items import items_of
-from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
+from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks, with_items
 from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.clicks.splits import RowProtocol
@@ -55,6 +53,7 @@ from lightning_rec.problems.click_figures import (
     worse_than_base,
 )
 from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
+from lightning_rec.problems.item_reading import check_graph
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Arithmetic, Task
@@ -102,6 +101,7 @@ class Clicks(Problem[AuditedClicks]):
         self.goal_weights, self.calibrate = goal_weights, calibrate
         self.adapted: AdaptedModule | None = None  # of the model that was restored
         self.items = known_by(cfg)
+        check_graph(self.items, self.source)
         check_texts(cfg, self.source.fields)
         self.encoder, self.pretrained = encoder_node(cfg)
         languages = [] if self.items is None else self.items.languages
@@ -157,9 +157,11 @@ class Clicks(Problem[AuditedClicks]):
             self.pretrained.check_titles(loaded, str(self.source.fields.item))
         if self.items is None and self.template is None:
             return loaded
-        items = items_of(loaded.data.table, self.source.fields, loaded.data.encoded, self.template)
-        encoded = replace(loaded.data.encoded, shown=items.shown)
-        return replace(loaded, data=loaded.data._replace(items=items, encoded=encoded))
+        return with_items(loaded, self.source, self.template, self.items)
+
+    def side_hash(self, loaded: AuditedClicks) -> str | None:
+        """That of the knowledge graph, where it is read."""
+        return None if loaded.data.graph is None else loaded.data.graph.hash
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The batches of audited data."""
@@ -173,6 +175,7 @@ class Clicks(Problem[AuditedClicks]):
         if items is not None:
             cache = loaded.data.table.folder.parents[1]
             reading = self._reading(items.about, items.trained, cache)
+            reading.graph = loaded.data.graph
         model, adapted = self._assembled(loaded.data.encoded, reading)
         if model.sequential:
             check_order(loaded)

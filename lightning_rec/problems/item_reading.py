@@ -1,7 +1,6 @@
 """From audited data to what items are known by."""
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,8 +26,8 @@ def reading_of(loaded: AuditedLog, adapter: Adapter) -> Reading:
     """What an item encoder has to know items by."""
     about, split = described_items(loaded), loaded.data.split
     cache = loaded.data.log.folder.parents[1]
-    reading = Reading(about, about["item"], split.num_trained, cache, adapter, split)
-    return replace(reading, graph=loaded.data.graph)
+    known = loaded.data.graph
+    return Reading(about, about["item"], split.num_trained, cache, adapter, split, graph=known)
 
 
 def check_graph(reader: Any, source: Any) -> None:
@@ -58,24 +57,10 @@ def with_graph(
     side: str | None, loaded: AuditedLog, items: ItemNode | None, model: nn.Module
 ) -> str | None:
     """The hash of what is read of events and users, and of the graph if that is read as well."""
-    if not _reads_graph(loaded, items, model):
-        return side
-    assert loaded.data.graph is not None
-    return loaded.data.graph.hash if side is None else sha256_json([side, loaded.data.graph.hash])
-
-
-def refuse_graph(loaded: AuditedLog, items: ItemNode | None, model: nn.Module) -> None:
-    """Raise UserError where a run would go on with a graph, whose entities have other vectors."""
-    if _reads_graph(loaded, items, model):
-        raise UserError(
-            "method.run: what was learnt of a knowledge graph belongs to the items and entities of "
-            "then: train anew."
-        )
-
-
-def _reads_graph(loaded: AuditedLog, items: ItemNode | None, model: nn.Module) -> bool:
     reads = isinstance(model, ReadsGraph) or (items is not None and items.reads_graph)
-    return reads and loaded.data.graph is not None
+    if not reads or loaded.data.graph is None:
+        return side
+    return loaded.data.graph.hash if side is None else sha256_json([side, loaded.data.graph.hash])
 
 
 def have_read(items: ItemNode, model: nn.Module, reading: Reading) -> None:

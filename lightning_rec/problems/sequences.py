@@ -42,7 +42,6 @@ from lightning_rec.problems.item_reading import (
     item_vectors,
     read_graph,
     reading_of,
-    refuse_graph,
     with_graph,
 )
 from lightning_rec.problems.sequence_tables import (
@@ -242,7 +241,8 @@ class Sequences(Problem[AuditedLog]):
     def before(self, loaded: AuditedLog, folder: str) -> Before:
         """What a run of an earlier state of the log knew; see :func:`updating.before`."""
         side.refuse(self, "method.run: this model")
-        refuse_graph(loaded, self.items, self.meta_model)
+        if with_graph(None, loaded, self.items, self.meta_model):
+            raise updating.graph_is_over()
         return updating.before(self.cfg, loaded, folder, self.make_model)
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:

@@ -104,9 +104,12 @@ def check_alike(cfg: Any, run: RunFolder, nodes: Iterable[str]) -> None:
 
 def check_whitening(cfg: Any) -> None:
     """Raise UserError where given vectors or those of pictures are whitened: by the items of now,
-    along other directions than those that the run's map of them was learnt for.
+    along other directions than those that the run's map of them was learnt for; or where vectors
+    are learnt of a graph.
     """
     node = known_by(cfg)
+    if node is not None and node.reads_graph:
+        raise graph_is_over()
     for each in node.parts.values() if isinstance(node, SumOf) else [node]:
         if isinstance(each, Vectors | Images) and each.whiten:
             raise UserError(
@@ -114,6 +117,14 @@ def check_whitening(cfg: Any) -> None:
                 "run has learnt a map of: train it anew, or train runs that are to be gone on with "
                 "by item.whiten=false."
             )
+
+
+def graph_is_over() -> UserError:
+    """What is raised where a run would go on with a graph, whose entities get other vectors."""
+    return UserError(
+        "method.run: what was learnt of a knowledge graph belongs to its entities of then: "
+        "train anew."
+    )
 
 
 def places(ids: pl.Series, known: pl.Series) -> Ints:

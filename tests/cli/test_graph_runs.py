@@ -104,3 +104,31 @@ def test_what_cannot_be_is_told(small: list[str], refused: Refused, graph: str) 
     lacking = ["item.missing=refuse", *QUICK]
     told = refused("train", *small, "model=sasrec", "item=graph", graph, *lacking)
     assert "says nothing of 2 of 40 items, such as i3" in told
+
+
+def test_models_of_clicks_take_entities_as_well(
+    titled_clicks: Path, refused: Refused, tmp_path: Path
+) -> None:
+    facts = [f"i{item}\tgenre\tg{item % 3}" for item in range(15)]
+    triples = tmp_path / "x.kg"
+
+    def line(*more: str) -> list[str]:
+        triples.write_text("\n".join(["head_id\trelation_id\ttail_id", *facts, *more]) + "\n")
+        return [
+            "train", "data=click_table", f"data.path={titled_clicks}", "data.fields.label=clicked",
+            "data.fields.group=uid", "data.fields.categorical=[uid,sku]", "data.fields.item=sku",
+            "data.fields.time=ts", "protocol=temporal_rows", "batches.batch_size=64", "logger=csv",
+            "trainer=cpu", "trainer.max_epochs=1", "model=deepfm", "model.dim=4", "model.mlp=[8]",
+            "item=graph", *QUICK, f"data.graph={{triples: {triples}}}",
+        ]  # fmt: skip
+
+    run = tmp_path / "run"
+    assert cli.run([*line(), f"run_dir={run}"]) == 0
+    assert load_file(run / "weights.safetensors")["source.vectors"].shape[1] == 8
+    assert read(run / "run.json")["audit"]["graph triples"] == 15
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    last = pl.read_parquet(titled_clicks).sort("ts").row(-1, named=True)
+    leak = f"{last['uid']}\tclicked\t{last['sku']}"
+    assert "the relation 'clicked' joins users with items" in refused(*line(leak))
+    without = [each for each in line() if not each.startswith("data.graph")]
+    assert "data.graph={triples" in refused(*without)

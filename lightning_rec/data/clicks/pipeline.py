@@ -1,8 +1,9 @@
 """From a source of clicks and a protocol to audited arrays: prepared and audited once."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,10 +12,12 @@ from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import ENCODED_FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.items import Items
+from lightning_rec.data.clicks.graphs import graph_of
+from lightning_rec.data.clicks.items import Items, items_of
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.core.audited import Audited, Finding, judged
+from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible
 from lightning_rec.data.times import divisor
@@ -26,13 +29,15 @@ log = logging.getLogger(__name__)
 
 class SplitClicks(NamedTuple):
     """A table of clicks and its arrays under a protocol, when the first row of validation or test
-    is, in seconds, if known, and what the table says of items, where a model reads texts.
+    is, in seconds, if known, what the table says of items, where a model reads texts, and the
+    knowledge graph over them, where it reads that.
     """
 
     table: ClickTable
     encoded: Encoded
     held_out_from: float | None = None
     items: Items | None = None
+    graph: KnowledgeGraph | None = None
 
 
 AuditedClicks = Audited[SplitClicks]
@@ -78,6 +83,22 @@ def load_clicks(
         facts=facts,
         validates=len(encoded.val) > 0,
     )
+
+
+def with_items(
+    loaded: AuditedClicks, source: ClickSource, template: str | None, reader: Any
+) -> AuditedClicks:
+    """Audited clicks with the items that they show, what the columns of ``template`` say of these,
+    and the knowledge graph over them if ``reader``, an item node or None, reads it. Raises
+    UserError as :func:`items_of` and :func:`graph_of` do.
+    """
+    table, encoded = loaded.data.table, loaded.data.encoded
+    items = items_of(table, source.fields, encoded, template)
+    reads = getattr(reader, "reads_graph", False)
+    known = graph_of(source, table, source.fields, encoded, items) if reads else None
+    shown = replace(encoded, shown=items.shown)
+    data = loaded.data._replace(items=items, encoded=shown, graph=known)
+    return replace(loaded, data=data, facts=loaded.facts | (known.facts if known else {}))
 
 
 def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float | None:

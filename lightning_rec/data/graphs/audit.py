@@ -1,6 +1,7 @@
 """The audit of a knowledge graph: no relation may be the log itself, told up to the test."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -8,12 +9,35 @@ import polars as pl
 from lightning_rec.data.graphs.files import Facts
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Split
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
 MOST = 0.5  # share of a relation's pairs that are events, above which it is a relation of events
 
 
-def audit_graph(facts: Facts, data: Interactions, split: Split) -> list[str]:
+class Events(NamedTuple):
+    """What a graph may not tell.
+
+    users, items: their ids, [U] and [V]. user, item: codes of each event, int64 [N].
+    held_out: int64, places of the events of validation and test.
+    """
+
+    users: pl.Series
+    items: pl.Series
+    user: Ints
+    item: Ints
+    held_out: Ints
+
+
+def events_of(data: Interactions, split: Split) -> Events:
+    """Those of a log and its targets."""
+    rows = data.events.select("user", "item").collect()
+    user, item = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+    held_out = np.concatenate([np.asarray(split.val.row), np.asarray(split.test.row)])
+    return Events(data.users["user"], data.items["item"], user, item, held_out)
+
+
+def audit_graph(facts: Facts, events: Events) -> list[str]:
     """Check that no relation joins users with what they are tested on; what is told of others.
 
     Of each relation those triples are looked at that join an item with an entity that bears the id
@@ -21,24 +45,22 @@ def audit_graph(facts: Facts, data: Interactions, split: Split) -> list[str]:
     events, and one that is a target of validation or test is a leak. If they are not, ids of
     another kind may look alike, which is told. Raises UserError naming relation, user and item.
     """
-    pairs = _pairs(facts, data)
+    pairs = _pairs(facts, events)
     if not len(pairs):
         return []
-    number = data.info["items"]
-    events = data.events.select("user", "item").collect()
-    event = events["user"].to_numpy().astype(np.int64) * number + events["item"].to_numpy()
-    asked = np.concatenate([np.asarray(split.val.row), np.asarray(split.test.row)])
+    number = len(events.items)
+    event = events.user.astype(np.int64) * number + events.item
     key = pairs["user"].cast(pl.Int64) * number + pairs["item"]
     found = pairs.with_columns(
         happened=pl.Series(np.isin(key.to_numpy(), event)),
-        target=pl.Series(np.isin(key.to_numpy(), event[asked])),
+        target=pl.Series(np.isin(key.to_numpy(), event[events.held_out])),
     )
     notes = []
     for name, rows in _by_relation(found):
         leaked, share = rows.filter("target"), float(rows["happened"].cast(pl.Float64).mean() or 0)  # type: ignore[arg-type]
         if not len(leaked):
             continue
-        user, item = (data.users["user"][leaked["user"][0]], data.items["item"][leaked["item"][0]])
+        user, item = events.users[leaked["user"][0]], events.items[leaked["item"][0]]
         if share > MOST:
             raise UserError(
                 f"leak audit: {facts.path}: the relation '{name}' joins users with items as the "
@@ -53,11 +75,12 @@ def audit_graph(facts: Facts, data: Interactions, split: Split) -> list[str]:
     return notes
 
 
-def _pairs(facts: Facts, data: Interactions) -> pl.DataFrame:
+def _pairs(facts: Facts, events: Events) -> pl.DataFrame:
     """``relation``, ``user`` and ``item`` of the triples between what may be a user and an item."""
-    of_item = data.items.select("item").with_row_index("code").join(facts.links, "item")
+    of_item = pl.DataFrame({"item": events.items}).with_row_index("code")
+    of_item = of_item.join(facts.links, "item")
     of_item = of_item.select("entity", item="code")
-    of_user = data.users.select(entity="user").with_row_index("user")
+    of_user = pl.DataFrame({"entity": events.users}).with_row_index("user")
     of_user = of_user.join(of_item, "entity", "anti")
     both = [
         facts.triples.select("relation", one="head", other="tail"),

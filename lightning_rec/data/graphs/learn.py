@@ -42,7 +42,7 @@ class Settings(NamedTuple):
     margin: float | None = None
     norm: int = 1
     temperature: float = 1.0
-    lr: float = 0.01
+    lr: float = 0.02
     held_out: float = 0.01
     seed: int = 1
 

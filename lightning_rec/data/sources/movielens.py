@@ -103,15 +103,13 @@ ML_1M = PublicData(
 
 
 @dataclass(eq=False, kw_only=True)
-class MovieLens100K(PublicSource):
-    """MovieLens-100K: ratings, times; titles, years and genres; age, gender, occupation, zip.
+class WithGraph:
+    """MovieLens-100K with a knowledge graph beside it.
 
     Args:
-        graph: a knowledge graph beside it: ``recbole`` (Freebase by KB4Rec, Zhao et al., Data
-            Intelligence 2019: 91,631 triples, 1,598 movies linked), or files of your own.
+        graph: ``recbole`` (Freebase by KB4Rec, Zhao et al., Data Intelligence 2019: 91,631
+            triples, 1,598 movies linked), files of your own, or None.
     """
-
-    public: ClassVar[PublicData] = ML_100K
 
     graph: Literal["recbole"] | GraphFiles | None = None
 
@@ -122,6 +120,16 @@ class MovieLens100K(PublicSource):
             return self.graph
         triples, links = ML_100K_GRAPH.files()
         return GraphFiles(triples=str(triples), links=str(links), quoted=False)
+
+
+@dataclass(eq=False, kw_only=True)
+class MovieLens100K(WithGraph, PublicSource):
+    """MovieLens-100K: ratings, times; titles, years and genres; age, gender, occupation, zip.
+
+    ``graph``: see :class:`WithGraph`.
+    """
+
+    public: ClassVar[PublicData] = ML_100K
 
     def read(self, files: list[Path]) -> Tables:
         """Read either form into the same tables."""

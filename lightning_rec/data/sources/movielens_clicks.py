@@ -1,5 +1,6 @@
 """MovieLens ratings as clicks: who rated what and when, with what is known of both."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import polars as pl
 from lightning_rec.data.clicks.table import LogClicks
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.schema import Source
-from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K
+from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K, WithGraph
 from lightning_rec.data.sources.public import PublicClicks
 
 ML_1M_COLLM = PublicData(
@@ -24,11 +25,13 @@ ML_1M_COLLM = PublicData(
 )
 
 
-class MovieLens100KClicks(PublicClicks, LogClicks):
+@dataclass(eq=False, kw_only=True)
+class MovieLens100KClicks(WithGraph, PublicClicks, LogClicks):
     """MovieLens-100K, one row per rating, joined with users and movies.
 
     Columns: ``user``, ``item``, ``rating``, ``timestamp``; ``age``, ``gender``, ``occupation``,
-    ``zip``; ``title``, ``year``, ``genres`` (list); ``hour`` (of the day, UTC).
+    ``zip``; ``title``, ``year``, ``genres`` (list); ``hour`` (of the day, UTC). ``graph``: see
+    :class:`~lightning_rec.data.sources.movielens.WithGraph`.
     """
 
     public: ClassVar[PublicData] = ML_100K

@@ -50,6 +50,8 @@ class OwnTable:
             since 1900.
         time_format: of dates, as ``strptime`` has it; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
+        graph: a knowledge graph, ``{triples: FILE, links: FILE}``, or None; see
+            :class:`lightning_rec.data.graphs.files.GraphFiles`.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out, and says
             how many.
 
@@ -71,6 +73,7 @@ class OwnTable:
     time_unit: TimeUnit = "auto"
     time_format: str | None = None
     day_first: bool | None = None
+    graph: GraphFiles | None = None
     invalid: Invalid = "error"
 
     def __post_init__(self) -> None:
@@ -90,6 +93,11 @@ class OwnTable:
             quoted=self.quoted,
         )
         self.times = TimeForm(self.time_unit, self.time_format, self.day_first)
+
+    @property
+    def graph_files(self) -> GraphFiles | None:
+        """The files of the knowledge graph, which are read when it is used."""
+        return self.graph
 
     def files(self) -> list[Path]:
         """All files, those of training first. Raises UserError if one is missing."""
@@ -127,8 +135,6 @@ class TableSource(OwnTable):
         users: table with one row per user, or None; its columns are kept as features of users.
         users_user: its column of user ids.
         users_columns, users_encoding: as of the catalogue.
-        graph: a knowledge graph, ``{triples: FILE, links: FILE}``, or None; see
-            :class:`lightning_rec.data.graphs.files.GraphFiles`.
 
     Raises UserError as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is
     set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
@@ -155,7 +161,6 @@ class TableSource(OwnTable):
     users_user: str = "user"
     users_columns: list[str] | None = None
     users_encoding: str | None = None
-    graph: GraphFiles | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,11 +195,6 @@ class TableSource(OwnTable):
                 "would: drop one of the two."
             )
         self.about = {each.setting: each for each in self._about()}
-
-    @property
-    def graph_files(self) -> GraphFiles | None:
-        """The files of the knowledge graph, which are read when it is used."""
-        return self.graph
 
     def _features(self) -> tuple[str, ...]:
         """The columns that say something of events. Raises UserError where they cannot be kept."""
