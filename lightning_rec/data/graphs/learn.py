@@ -30,7 +30,7 @@ Embedding = Literal["rotate", "transe"]
 class Settings(NamedTuple):
     """How entities are learnt.
 
-    dim: width of their vectors, of RotatE real and imaginary parts together. margin: None takes
+    dim: width of their vectors, of RotatE real and imaginary parts together. margin, lr: None takes
     that of the model. norm: of TransE. temperature: of RotatE.
     """
 
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
     margin: float | None = None
     norm: int = 1
     temperature: float = 1.0
-    lr: float = 0.02
+    lr: float | None = None
     held_out: float = 0.01
     seed: int = 1
 
@@ -97,7 +97,7 @@ def new_model(entities: int, relations: int, settings: Settings) -> TripleModel:
 
 def train(model: TripleModel, triples: Tensor, settings: Settings) -> None:
     """Learn of triples, int64 [T, 3], by Adam; heads and tails are drawn anew step by step."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr or model.default_lr, fused=True)
     negatives = Negatives(triples, len(model.entity), settings.negatives)
     weight, back = rarity(triples), False
     told = f"Learning {len(triples):,} triples"

@@ -18,6 +18,7 @@ class TripleModel(nn.Module, ABC):
     """Vectors of entities, float [E, D], and of relations; ``margin`` is γ."""
 
     default_margin: ClassVar[float]
+    default_lr: ClassVar[float]  # of Adam
     entity: nn.Parameter
     relation: nn.Parameter
 
@@ -64,6 +65,7 @@ class TransE(TripleModel):
     """
 
     default_margin = 1.0
+    default_lr = 0.005
 
     def __init__(
         self, entities: int, relations: int, width: int, margin: float, norm: int = 1
@@ -103,6 +105,7 @@ class RotatE(TripleModel):
     """
 
     default_margin = 9.0
+    default_lr = 0.02
 
     def __init__(
         self, entities: int, relations: int, width: int, margin: float, temperature: float = 1.0
