@@ -22,6 +22,10 @@ from lightning_rec.predict.sequences import SequencePredictor
 USERS = (
     "bprmf",
     "vbpr",
+    "freedom",
+    "lightgcn",
+    "neumf",
+    "xsimgcl",
     "lightgcn",
     "neumf",
     "xsimgcl",

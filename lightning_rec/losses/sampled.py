@@ -1,6 +1,7 @@
 """Losses that score the target against some drawn items instead of the whole catalogue."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -27,6 +28,7 @@ class Sampled(Loss):
     """
 
     kind = "sequences"
+    draws: ClassVar[bool] = True
     log_q: bool = False
 
     def __init__(

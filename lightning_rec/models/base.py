@@ -56,6 +56,11 @@ class SequenceModel(nn.Module, ABC):
             needs.append(Need("protocol", "known_users", why))
         return needs
 
+    def begin_epoch(self) -> None:
+        """Begin an epoch of training, before torch is seeded for it: what a model draws once an
+        epoch, the next training ``forward`` draws.
+        """
+
     def begin_step(self, histories: Histories) -> None:
         """Begin a training step: what item encoders compute of its items is computed once."""
         for encoder in item_encoders(self):

@@ -40,6 +40,12 @@ class SequenceSteps(Steps):
         self.metrics, self.sampled = module_dict(metrics), module_dict(sampled or {})
         self.ranks: dict[str, Ranks] = {}  # by stage
 
+    def before_training_batch(self, task: Task, batch_idx: int) -> None:
+        """Let the model begin an epoch."""
+        if batch_idx == 0:
+            assert isinstance(task.model, SequenceModel)
+            task.model.begin_epoch()
+
     def loss_of(self, task: Task, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""
         model, encode = task.model, partial(self._encode, task)

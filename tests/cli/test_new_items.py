@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -140,3 +141,22 @@ def test_what_reads_any_text_finds_new_items(
     export(folder, tmp_path / "bundle", new_items=new)
     for asked in (load_run(folder, new_items=new), open_model(tmp_path / "bundle")):
         assert asked.recommend(["calm lamp"], k=1)["item"].to_list() == ["new"]
+
+
+def test_freedom_finds_the_neighbours_of_a_new_item_by_its_text(
+    texts: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    line = [each for each in texts if not each.startswith("model.depth")]
+    line += ["model=freedom", "model.neighbours=4", "loss=bpr", "item.whiten=false"]
+    assert cli.run(["train", *line, f"run_dir={folder}"]) == 0
+    old: Any = opened(folder)
+    twin = old.items.row(3, named=True)
+    model: Any = opened(folder, pl.DataFrame({"item": ["new"], "title": [twin["title"]]})).model
+    weight, _ = model.vectors()
+    near = model.alike.near[0]
+    assert set(near[-1].tolist()) >= {3, len(near) - 1}
+    assert near[:-1].equal(old.model.alike.near[0])
+    assert not model.own.weight[-1].any()
+    assert weight[-1].allclose(model.own.weight[near[-1]].mean(dim=0), atol=1e-6)
+    assert weight[:-1].allclose(old.model.vectors().weight, atol=1e-6)

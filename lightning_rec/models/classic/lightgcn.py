@@ -107,8 +107,15 @@ class LightGCN(CachedInEvaluation, InnerProduct):
         return self.cached(self._propagated)
 
     def _propagated(self) -> Tensor:
-        arguments = (self.node.weight, self.graph.torch(), self.depth)
-        return _Propagation.apply(*arguments)  # type: ignore[no-untyped-call]
+        return propagated(self.node.weight, self.graph.torch(), self.depth)
+
+
+def propagated(table: Tensor, graph: Tensor, depth: int) -> Tensor:
+    """The mean of ``depth`` products with a symmetric sparse matrix, [N, N], and of the table
+    itself, float [N, D]: float [N, D] (equations 3 and 4).
+    """
+    made: Tensor = _Propagation.apply(table, graph, depth)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _Propagation(torch.autograd.Function):

@@ -104,6 +104,12 @@ class FeatureItems(DescribedItems):
         found[owner // self.columns, rows] = 1
         return found
 
+    def described(self, codes: Tensor) -> Tensor:
+        """Which categories items have, and their numbers, 0 where missing: int64 [n] -> float
+        [n, size + N].
+        """
+        return torch.cat([self.categories_of(codes), self.numbers[codes].nan_to_num()], dim=1)
+
     def _of_categories(self, codes: Tensor) -> Tensor:
         """Float [n, C, D]."""
         rows, before, _ = self._bags(codes)
