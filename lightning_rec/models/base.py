@@ -136,8 +136,10 @@ class ReadsCatalogue(Protocol):
 class ReadsVectors(Protocol):
     """A model that knows items by vectors that describe them, and trains none of its own."""
 
-    def read_vectors(self, vectors: Tensor) -> None:
-        """Take the vectors of all items, float [V, E]."""
+    def read_vectors(self, vectors: Tensor, trained: int | None = None) -> None:
+        """Take the vectors of all items, float [V, E], the first ``trained`` of which have training
+        events; None: all.
+        """
 
 
 @runtime_checkable

@@ -71,7 +71,7 @@ def have_read(items: ItemNode, model: nn.Module, reading: Reading) -> None:
     elif isinstance(model, ReadsVectors) and not reading.restoring:
         schema = Schema(len(reading.catalogue), 1, 1)
         source = items.source(schema, schema.num_items, reading)
-        model.read_vectors(source(torch.arange(schema.num_items)))
+        model.read_vectors(source(torch.arange(schema.num_items)), reading.trained)
     read_items(model, reading)
 
 

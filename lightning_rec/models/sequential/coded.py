@@ -51,7 +51,7 @@ class CodedModel(SequenceModel):
         """Make codes of the training events."""
         self._make(event_vectors(split, EVENT_VECTORS), split.num_trained)
 
-    def read_vectors(self, vectors: Tensor) -> None:
+    def read_vectors(self, vectors: Tensor, trained: int | None = None) -> None:
         """Make codes of vectors, float [V, E]. Raises UserError where they do not tell apart."""
         self._make(vectors, None)
 

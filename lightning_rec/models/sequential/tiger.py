@@ -81,13 +81,12 @@ class TIGER(CodedModel):
         row, at = torch.arange(len(items), device=items.device), positions
         if positions.dtype == torch.bool:
             row, at = positions.nonzero(as_tuple=True)
-        codes = self.codes[items.clamp(max=self.schema.num_items - 1)].flatten(1)  # [B, T]
+        items = items.clamp(max=self.schema.num_items - 1)
         number = (at + 1) * self.levels
         states = torch.zeros(len(row), self.most_tokens, self.dim, device=items.device)
         for rows, longest in by_length(number):
             lengths = number[rows]
-            tokens = codes[row[rows], :longest]
-            made = self.encoder(self.of_code(tokens), lengths)
+            made = self.encoder(self._inputs(items[row[rows], : longest // self.levels]), lengths)
             inside = torch.arange(longest, device=items.device) < lengths[:, None]
             states[rows, :longest] = made.masked_fill(~inside[..., None], 0).to(states)
         return torch.cat([number[:, None].to(states), states.flatten(1)], dim=1)
@@ -134,6 +133,11 @@ class TIGER(CodedModel):
             whole = queries.new_full((len(queries), len(self.trie.items) + 1), torch.nan)
             scores = whole.scatter(1, leaf.long() % whole.shape[1], found)  # -1 is the last column
         return scores[:, self.trie.leaf if items is None else self.trie.leaf[items]]
+
+    def _inputs(self, items: Tensor) -> Tensor:
+        """What the encoder reads of items, int64 [N, n]: float [N, n m, D]."""
+        made: Tensor = self.of_code(self.codes[items].flatten(1))
+        return made
 
     def _memory(self, queries: Tensor) -> Memory:
         """What the decoder reads of some queries, cut to the longest."""

@@ -33,7 +33,7 @@ class ZeroShot(InnerProduct):
         # Saved: a run is asked without the file or the language model that they came from.
         self.register_buffer("texts", torch.zeros(schema.num_items, 0))
 
-    def read_vectors(self, vectors: Tensor) -> None:
+    def read_vectors(self, vectors: Tensor, trained: int | None = None) -> None:
         """Take the vectors of all items' texts, float [V, E], each made to length 1."""
         self.texts = functional.normalize(vectors.to(self.texts.device), dim=1)
 
