@@ -26,9 +26,6 @@ USERS = (
     "lightgcn",
     "neumf",
     "xsimgcl",
-    "lightgcn",
-    "neumf",
-    "xsimgcl",
     "kgat",
 )  # models that know their users alone
 APART = (

@@ -25,9 +25,6 @@ USERS = (
     "lightgcn",
     "neumf",
     "xsimgcl",
-    "lightgcn",
-    "neumf",
-    "xsimgcl",
     "kgat",
 )  # models that know their users alone
 APART = ("tfidf", "zero_shot", "decoder")  # of texts, or from a hub
@@ -117,12 +114,8 @@ def test_without_a_step_it_answers_as_the_run_did(
     few = ["loss.negatives=8"] if model in ("gsasrec", "esasrec") else []
     run = early(model, "trainer.max_epochs=0", *few)
     new = later(run, "trainer.max_epochs=0")
-    if model in (
-        "lightgcn",
-        "xsimgcl",
-        "freedom",
-    ):  # whose vectors are of the graph, which has grown
-    if model in ("lightgcn", "xsimgcl", "kgat"):  # whose vectors are of the graph, which has grown
+    graphs = ("lightgcn", "xsimgcl", "kgat", "freedom")
+    if model in graphs:  # whose vectors are of the graph, which has grown
         nodes = [of_nodes(each) for each in (run, new)]
         assert nodes[0].keys() < nodes[1].keys()
         assert all(nodes[1][name].equal(vector) for name, vector in nodes[0].items())
