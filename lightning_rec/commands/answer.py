@@ -169,13 +169,8 @@ def _card(folder: Path) -> Any:
     return read_json(next(p for p in (folder / CARD, folder / "run.json") if p.is_file()))
 
 
-def _tell(facts: dict[str, Any], path: Path, accuracy: float) -> None:
-    """The curve, what the threshold does, and a picture where matplotlib is."""
-    table = FittedTable("The surest answers", figures("coverage", "accuracy"))
-    for row in facts["curve"]:
-        table.add_row(f"{row['coverage']:.0%}", f"{row['accuracy']:.4f}")
-    screen = Screen()
-    screen.print(table)
+def _sentences(facts: dict[str, Any], accuracy: float) -> list[str]:
+    """What the threshold does; ``accuracy``: what was asked for."""
     told = [
         f"{facts['questions']:,} questions that were not learnt from, {facts['answerable']:,} of "
         f"them with an answer: the first one is right to {facts['accuracy']:.1%} of all.",
@@ -202,7 +197,17 @@ def _tell(facts: dict[str, Any], path: Path, accuracy: float) -> None:
         f"{facts['aurc_score']:.4f}, at best {facts['aurc_best']:.4f}. Calibration error "
         f"{facts['ece']:.4f}."
     )
-    for words in told:
+    return told
+
+
+def _tell(facts: dict[str, Any], path: Path, accuracy: float) -> None:
+    """The curve, what the threshold does, and a picture where matplotlib is."""
+    table = FittedTable("The surest answers", figures("coverage", "accuracy"))
+    for row in facts["curve"]:
+        table.add_row(f"{row['coverage']:.0%}", f"{row['accuracy']:.4f}")
+    screen = Screen()
+    screen.print(table)
+    for words in _sentences(facts, accuracy):
         screen.print(words, highlight=False, soft_wrap=True)
     from importlib.util import find_spec
 

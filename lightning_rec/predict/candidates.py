@@ -1,6 +1,6 @@
 """A model of clicks over candidates: which of them each row would most probably click."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,16 @@ def candidates_of(items: pl.DataFrame, name: str) -> pl.DataFrame:
     if (again := items[name].filter(items[name].is_duplicated())).len():
         raise UserError(f"The candidate {again[0]!r} is there twice.")
     return items
+
+
+def check_said(features: Sequence[str], rows: pl.DataFrame, items: pl.DataFrame) -> None:
+    """Raise UserError for features that neither rows nor candidates have."""
+    if absent := [x for x in features if x not in rows.columns and x not in items.columns]:
+        raise UserError(
+            f"The model reads {listed(absent)}, which neither the rows nor the candidates have: "
+            f"say it with each, or once for all of them, context={{{absent[0]}: VALUE}}; an empty "
+            "value stands for what is not known."
+        )
 
 
 def ready_for(rules: Given, items: pl.DataFrame, name: str) -> Ready:

@@ -19,7 +19,7 @@ from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.predict.asking import Frame, arrays, frame
 from lightning_rec.predict.base import Predictor
-from lightning_rec.predict.candidates import best_candidates, candidates_of, ready_for
+from lightning_rec.predict.candidates import best_candidates, candidates_of, check_said, ready_for
 from lightning_rec.predict.context import Context, unknown_in, with_context
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Given
@@ -122,12 +122,7 @@ class ClickPredictor(Predictor):
         if name in fields.features:
             self._tell_unknown(name, given[name], "candidates")
         whom = with_context(self.processor, frame(rows), context)
-        if absent := [x for x in fields.features if x not in whom and x not in given]:
-            raise UserError(
-                f"The model reads {listed(absent)}, which neither the rows nor the candidates "
-                f"have: say it with each, or once for all of them, context={{{absent[0]}: VALUE}}; "
-                "an empty value stands for what is not known."
-            )
+        check_said(fields.features, whom, given)
         kept = [each for each in (*fields.features, fields.history or "history") if each in whom]
         ready = None if rules is None else ready_for(rules, given, name)
         tell.notes += [] if ready is None else ready.notes
