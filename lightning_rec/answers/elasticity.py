@@ -8,7 +8,7 @@ import polars as pl
 from lightning_rec.data.types import Floats, Ints
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.predict.asking import frame
-from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.predict.clicks import ClickPredictor, score_of
 
 RESAMPLES = 1000
 BLOCK = 2**21  # units of resamples that are held at once
@@ -59,7 +59,7 @@ def elasticity(
     prices = given[column].cast(pl.Float64, strict=False)
     if not len(given) or prices.is_null().any() or not (prices > 0).all():
         raise UserError(f"column={column}: each of the rows needs a number above 0.")
-    answer = _answer(model, goal)
+    answer = score_of(model.processor.schema.goals, goal)
     scores = {
         change: model.score(given.with_columns((prices * (1 + change)).alias(column)))[answer]
         for change in (0.0, *changes)
@@ -85,16 +85,6 @@ def _check(model: ClickPredictor, column: str, changes: Sequence[float]) -> None
         )
     if not changes or any(each <= -1 or each == 0 for each in changes):
         raise UserError(f"changes={list(changes)}: shares above -1 that are not 0, such as [-0.1].")
-
-
-def _answer(model: ClickPredictor, goal: str | None) -> str:
-    """The column of the scores of a goal."""
-    names = model.processor.schema.goals
-    if goal is not None and goal not in names:
-        raise UserError(f"goal={goal}: this model has {', '.join(names)}.")
-    if len(names) > 1 and goal is None:
-        raise UserError(f"The model has several goals: say goal= one of {', '.join(names)}.")
-    return f"score_{goal or names[0]}" if len(names) > 1 else "score"
 
 
 def _lines(

@@ -1,6 +1,7 @@
 """A trained model of clicks, asked for the probabilities of raw rows."""
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+
+def score_of(goals: Sequence[str], goal: str | None) -> str:
+    """The column of the scores of a goal. Raises UserError if it is none, or one has to be said."""
+    if goal is None and len(goals) > 1:
+        raise UserError(f"The model has several goals: say goal= one of {listed(goals)}.")
+    if goal is not None and goal not in goals:
+        raise UserError(f"goal={goal}: it is unknown.{suggest(goal, goals)}")
+    return f"score_{goal}" if len(goals) > 1 else "score"
 
 
 class ClickPredictor(Predictor):
@@ -112,11 +122,7 @@ class ClickPredictor(Predictor):
                 f"{self.name} ranks candidates: say recommend(rows, items=FRAME), with a row for "
                 "each; score(rows) gives rows their probability."
             )
-        fields, goals = self.processor.fields, self.processor.schema.goals
-        if goal is None and len(goals) > 1:
-            raise UserError(f"The model has several goals: say goal= one of {listed(goals)}.")
-        if goal is not None and goal not in goals:
-            raise UserError(f"goal={goal}: it is unknown.{suggest(goal, goals)}")
+        fields, answer = self.processor.fields, score_of(self.processor.schema.goals, goal)
         name, tell = fields.item or "item", told or Told()
         given = candidates_of(frame(items), name)
         if name in fields.features:
@@ -126,7 +132,6 @@ class ClickPredictor(Predictor):
         kept = [each for each in (*fields.features, fields.history or "history") if each in whom]
         ready = None if rules is None else ready_for(rules, given, name)
         tell.notes += [] if ready is None else ready.notes
-        answer = f"score_{goal}" if len(goals) > 1 else "score"
 
         def score(pairs: pl.DataFrame) -> NDArray[np.float64]:
             return self.score(pairs)[answer].to_numpy()
