@@ -16,7 +16,12 @@ from benchmarks.harness.pages import fill, headed, row
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
-TITLES = {"ml100k": "MovieLens-100K, every 14 days", "latest": "latest-small, every 180 days"}
+TITLES = {
+    "ml100k": "MovieLens-100K, every 14 days",
+    "latest": "latest-small, every 180 days",
+    "ml100k_clicks": "MovieLens-100K, every 14 days",
+    "collm_clicks": "CoLLM's MovieLens-1M, every 60 days",
+}
 CLICKS = "click_backtests.json"
 HEADS = ["log", "seed", "targets", "never", "update", "anew", "update - never", "anew - update",
          "a window old - new", "CPU s: update", "CPU s: anew"]  # fmt: skip
@@ -73,8 +78,15 @@ def table(path: Path) -> str:
 def click_backtests(path: Path) -> str:
     """A line for each figure and seed of the backtests of clicks beside the results."""
     results: dict[str, Any] = read_json(path.with_name(CLICKS))
-    lines = headed(["figure", *HEADS[1:2], "rows", *HEADS[3:]])
-    lines_of = [(figure, name) for figure in ("auc", "gauc", "logloss") for name in sorted(results)]
+    lines = headed([HEADS[0], "figure", HEADS[1], "rows", *HEADS[3:]])
+    logs = sorted({name.rpartition("_")[0] for name in results}, reverse=True)
+    lines_of = [
+        (figure, name)
+        for log in logs
+        for figure in ("auc", "gauc", "logloss")
+        for name in sorted(results)
+        if name.rpartition("_")[0] == log
+    ]
     for figure, name in lines_of:
         found = results[name][figure]
         update, anew = found["compared"]
@@ -82,7 +94,8 @@ def click_backtests(path: Path) -> str:
         later = found["windows"][1:]
         cost = [f"{sum(each['seconds'][way] for each in later):.0f}" for way in ("update", "anew")]
         apart = [interval(each) for each in (update, anew, found["ages"][0])]
-        cells = [figure, name.rpartition("_")[2], f"{update['targets']:,}"]
+        log, _, seed = name.rpartition("_")
+        cells = [TITLES[log], figure, seed, f"{update['targets']:,}"]
         lines.append(row([*cells, *means, *apart, *cost]))
     return "\n".join(lines)
 
