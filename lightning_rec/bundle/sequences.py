@@ -3,7 +3,7 @@
 So a model over texts answers for the items that it was exported with, without its language model.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.models.items.kept import kept_parts
-from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
@@ -123,19 +122,18 @@ def describe(
         into |= {f"{prefix}{key}": value for key, value in model.state_dict().items()}
         return kept
     state = dict(model.state_dict())
-    if getattr(model, "reads_parts", False) and isinstance(model.item, Sum):
-        kept["parts"] = {name: part.by_id for name, part in model.item.parts.items()}
-        # Heads that learnt what describes items are of no use without it, and answer nothing.
-        kept["model"] = kept["model"] | {"attribute_weight": 0}
-        state = {key: of for key, of in state.items() if not key.startswith("predict.")}
+    if parts := dict[str, Any](getattr(model, "apart", {})):
+        kept["parts"] = {name: part.by_id for name, part in parts.items()}
+        kept["model"] = kept["model"] | model.bundled
     fresh = _model(kept, items)
+    if parts:
+        state = {key: of for key, of in state.items() if key in fresh.state_dict()}
     for name, encoder in model.named_modules():
         if isinstance(encoder, ComputedItems) and not _inside(name, model):
             state = {key: of for key, of in state.items() if not key.startswith(f"{name}.")}
             weights = {f"{name}.weight": encoder}
-            if "parts" in kept:
-                parts = cast(Sum, encoder).parts
-                weights = {f"{name}.parts.{part}.own.weight": parts[part] for part in kept["parts"]}
+            if parts:
+                weights = {f"{name}.parts.{part}.own.weight": of for part, of in parts.items()}
             for weight, part_of in weights.items():
                 rows = len(fresh.state_dict()[weight])  # without padding and mask for some models
                 with torch.no_grad():

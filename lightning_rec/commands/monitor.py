@@ -144,7 +144,7 @@ def _of_rows(
     from lightning_rec.monitoring.bins import of_table
     from lightning_rec.monitoring.judging import judged
     from lightning_rec.monitoring.reference import Reference, reference_of
-    from lightning_rec.monitoring.rows import SCORES, kept_rows, watched_rows
+    from lightning_rec.monitoring.rows import SCORES, check_numbers, kept_rows, watched_rows
 
     goals = predictor.processor.schema.goals
 
@@ -153,6 +153,7 @@ def _of_rows(
         rows = table.collect(table.frame)
         if rows.is_empty():
             raise UserError(f"{path} holds no rows.")
+        check_numbers(rows, predictor)
         if len(goals) > 1:
             return rows.drop([f"{SCORE}_{goal}" for goal in goals], strict=False)
         if SCORE not in rows.columns:

@@ -44,8 +44,21 @@ def _next(day: date, step: str) -> date:
     return found
 
 
+def _early(table: pl.DataFrame, every: Every, begin: date, since: Moment | None) -> list[str]:
+    """What is told of events before the first whole period."""
+    if not (early := table.filter(pl.col("period") < begin)["events"].sum()):
+        return []
+    why = (
+        f"the log begins within that {every}; say since=DATE, from which on it is whole, if it "
+        "does not"
+        if since is None
+        else f"by since={since} it is whole from then on"
+    )
+    return [f"{early:,} events before {begin} are left out: {why}."]
+
+
 def periods(
-    table: pl.DataFrame, every: Every, begin: date, until: Moment | None
+    table: pl.DataFrame, every: Every, begin: date, until: Moment | None, since: Moment | None
 ) -> tuple[list[date], tuple[str, ...]]:
     """The first days of all whole periods, and what is told of the others.
 
@@ -59,8 +72,8 @@ def periods(
     if begin > end:
         raise UserError(
             f"The log holds no whole {every}: the first one begins on {begin}, and the last event "
-            f"is of that from {end}. Take shorter periods (every=), or say since=DATE, from which "
-            "on the log is whole."
+            f"is of that from {end}. Take shorter periods (every=), or name an earlier since=DATE, "
+            "from which on the log is whole."
         )
     if not starts:
         why = (
@@ -71,12 +84,7 @@ def periods(
             "then: name a later date"
         )
         raise UserError(f"The log holds no whole {every}: {why}, or take shorter periods (every=).")
-    told = []
-    if early := table.filter(pl.col("period") < begin)["events"].sum():
-        told.append(
-            f"{early:,} events before {begin} are left out: the log begins within that {every}; "
-            "say since=DATE, from which on it is whole, if it does not."
-        )
+    told = _early(table, every, begin, since)
     if lost := table.filter(pl.col("period") >= after)["events"].sum():
         why = (
             f"the log may end within that {every}; say until=DATE if it does not"

@@ -143,7 +143,7 @@ def demand_of(
     if not (table["least"] >= 0).all():
         raise UserError(f"quantity={quantity}: a quantity is 0 or more, and one here is not.")
     whole = begins(events, every, since)
-    starts, told = periods(table, every, whole, until)
+    starts, told = periods(table, every, whole, until, since)
     table = table.filter(pl.col("period").is_in(starts) & (pl.col("value") > 0))
     told = (*data.info["notes"], *told)  # of rows that were dropped, and the like
     return _gridded(table, starts, items, unit, groups, every, by, told)

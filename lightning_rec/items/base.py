@@ -59,7 +59,8 @@ class ItemNode(ABC):
     ``by_id``: whether each has weights of its own as well; ``reads_new``: whether items can be
     known by it that training did not have; ``template``: names the columns of the
     catalogue that are read, in braces; ``languages``: the nodes that read a language model;
-    ``reads_graph``: whether the data has to have a knowledge graph.
+    ``reads_graph``: whether the data has to have a knowledge graph; ``learnt``: whether its vectors
+    are what a model learns, so that there are none before training.
     """
 
     kind: ClassVar[str] = "items"
@@ -69,6 +70,7 @@ class ItemNode(ABC):
     template: str | None = None
     languages: Sequence[Any] = ()
     reads_graph: bool = False
+    learnt: bool = False
 
     @property
     def pretrained(self) -> bool:
@@ -102,6 +104,11 @@ class ItemNode(ABC):
             raise UserError(
                 f"item=: {name} has no table of items to be made of {self.title}. Models of "
                 "sequences have one, such as model=sasrec."
+            )
+        if isinstance(model, ReadsVectors) and self.learnt:
+            raise UserError(
+                f"item=: {name} needs vectors of items before anything is learnt, and {self.title} "
+                "have none: say item=text, images, vectors or graph, alone."
             )
         if model.second_table and encoder is not None and not encoder.by_id:
             raise UserError(
@@ -186,6 +193,7 @@ class SumOf(ItemNode):
         self.title = " and ".join(part.title for part in every)
         self.reads_new = all(part.reads_new for part in every)
         self.reads_graph = any(part.reads_graph for part in every)
+        self.learnt = True  # each part is mapped before they are added
         if not parts:
             raise UserError(
                 "item.parts is empty: name what items are known by, such as item=[ids,features]."
@@ -208,7 +216,7 @@ class OwnIds(ItemNode):
         dropout: probability that an item goes without it for a training step.
     """
 
-    by_id = True
+    by_id = learnt = True
     reads_new = True  # which have none of their own, as items without training events
     title = "ids"
 

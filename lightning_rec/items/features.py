@@ -42,6 +42,7 @@ class Features(Described):
         id_dropout: probability that an item goes without it for a training step.
     """
 
+    learnt = True
     choice = "features"
     reads_new = True
 

@@ -8,6 +8,7 @@ import polars as pl
 from scipy import stats
 
 from lightning_rec.data.clicks import cells, columns
+from lightning_rec.data.clicks.reading import with_points
 from lightning_rec.data.ids import stripped
 from lightning_rec.data.times import TimeForm, divisor, read_times
 from lightning_rec.data.types import Ints
@@ -20,6 +21,7 @@ from lightning_rec.monitoring.requests import Watching, windows
 
 if TYPE_CHECKING:
     from lightning_rec.data.clicks.processor import FeatureProcessor
+    from lightning_rec.predict.clicks import ClickPredictor
 
 ROWS = 20_000  # of the test that are kept as distributions
 SCORES = "scores"
@@ -91,13 +93,22 @@ def times(values: pl.Series) -> pl.Series:
     return (found / (per_second or 1) * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
+def check_numbers(rows: pl.DataFrame, predictor: "ClickPredictor") -> None:
+    """Raise UserError where a column of numbers holds something else."""
+    fields = predictor.processor.fields
+    pointed = with_points(rows.lazy(), fields, predictor.decimal).collect()
+    for name in fields.numeric:
+        if name in pointed.columns:
+            _check_read(rows[name], pl.Series(columns.words(pointed[name])), "number")
+
+
 def _check_read(values: pl.Series, odd: pl.Series, what: str) -> None:
     """Raise UserError where a value that is there could not be read."""
     if odd.any():
         raise UserError(
             f"Column '{values.name}' holds {str(values.filter(odd)[0])!r} in {odd.sum():,} of "
-            f"{len(values):,} rows, which is no {what}: mend it, or leave the column out, and what "
-            "is made of it is not watched."
+            f"{len(values):,} rows, which is no {what}: mend it, or leave the column out where the "
+            "model does not read it."
         )
 
 

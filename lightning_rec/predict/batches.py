@@ -61,7 +61,7 @@ def lacking(
     if model.reads_times and timed and times is None:
         names.append("time")
     if model.side is not None and events is None:
-        names += _sent(model.side.of_events.names)
+        names += sent(model.side.of_events.names)
     if not names:
         return ""
     said = listed(dict.fromkeys(names))
@@ -73,7 +73,7 @@ def lacking(
     )
 
 
-def _sent(names: Sequence[str]) -> list[str]:
+def sent(names: Sequence[str]) -> list[str]:
     """The columns that say what is read: times say what is made of them."""
     return ["time" if name in DERIVED else name for name in names]
 
@@ -93,5 +93,5 @@ def asked_by(raw: Raw, catalogue: Catalogue, told: Told, model: SequenceModel) -
     there = set(given.columns)
     if not there & set(columns.names):
         return asked
-    lacks = tuple(_sent([name for name in columns.names if name not in there]))
+    lacks = tuple(sent([name for name in columns.names if name not in there]))
     return asked._replace(events=columns.rows(given), lacks=lacks)

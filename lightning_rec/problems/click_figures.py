@@ -121,10 +121,16 @@ def worse_than_base(
     ]
 
 
-def words_of_slices(name: str) -> pl.Expr:
-    """What slices by the categories of a field are called: ``plan_is_plus``."""
+def words_of_slices(name: str, known: pl.DataFrame) -> pl.DataFrame:
+    """``id``, and what the slice by a category of a field is called: ``plan_is_plus``, of the empty
+    one ``plan_is_empty``; where signs that are none of a word are all that differs, with a number.
+    """
     plain = pl.col("value").str.replace_all(r"\W+", "_").str.strip_chars("_")
-    return pl.format("{}_is_{}", pl.lit(name), plain)
+    plain = pl.when(plain == "").then(pl.lit("signs")).otherwise(plain.fill_null("empty"))
+    named = known.sort("id").select("id", word=pl.format("{}_is_{}", pl.lit(name), plain))
+    place = pl.int_range(pl.len()).over("word")
+    more = pl.format("{}_{}", "word", place + 1)
+    return named.with_columns(word=pl.when(place == 0).then("word").otherwise(more))
 
 
 def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -141,10 +147,9 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
         seen = counts[encoded.ids[np.asarray(encoded.test), column] - field.start]
         slices |= slices_of_field(name, torch.from_numpy(seen))
-        values = known.drop_nulls("value").select("id", word=words_of_slices(name))
-        if len(values) <= VALUES and not values["word"].is_duplicated().any():
+        if len(known) <= VALUES:
             shown = encoded.ids[np.asarray(encoded.test), column]
-            for row, word in values.sort("id").iter_rows():
+            for row, word in words_of_slices(name, known).iter_rows():
                 slices[word] = torch.from_numpy(shown == row)
     if encoded.past is not None:
         test = np.asarray(encoded.test)

@@ -259,7 +259,7 @@ class Sequences(Problem[AuditedLog]):
         hours = hours_of_events(loaded)
         assert isinstance(task.model, SequenceModel)
         known = self.side.known(loaded, task.model)
-        users = users_of(loaded, timed=task.model.reads_times, side=known.rows)
+        users = users_of(loaded, timed=side.timed(task.model), side=known.rows)
         kept = {"test_users": tested, "items": catalogue(loaded), "users": users}
         kept[TRAINED] = trained_of(loaded)
         kept |= {side.TABLE: known.table()} if known.events or known.users else {}

@@ -13,7 +13,7 @@ from torch import nn
 from lightning_rec.data.batches import NO_SIDE, SideRows, times_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.side import Columns, chosen, fitted, of_times, share
+from lightning_rec.data.side import DERIVED, Columns, chosen, fitted, of_times, share
 from lightning_rec.data.split import Histories, Split
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
@@ -152,6 +152,12 @@ def _reads(model: SequenceModel, known: Known) -> bool:
     model.train(learning)
     handle.remove()
     return bool(asked)
+
+
+def timed(model: SequenceModel) -> bool:
+    """Whether a model reads times of events, or what is made of them."""
+    names = model.side.of_events.names if model.side else []
+    return model.reads_times or any(name in DERIVED for name in names)
 
 
 def refuse(problem: Any, what: str) -> None:

@@ -13,6 +13,9 @@ from lightning_rec.rules.given import moment
 from lightning_rec.serving.raw_ids import text_of
 from lightning_rec.serving.schemas import HistoryItem, Item
 
+# What a frame of events has for itself: no column of a log can be said by these names.
+OURS = frozenset(("user", "item", "time", "history", "row", "code"))
+
 
 class Event(NamedTuple):
     """``item``: its id, "" for none.  ``time``: seconds since 1970, None where nobody said it.
@@ -66,7 +69,7 @@ def frame_of(events: Sequence[Event]) -> pl.DataFrame:
     """
     columns: dict[str, list[Any]] = {"user": ["0"] * len(events)}
     columns["item"] = [each.item or None for each in events]
-    for name in sorted({name for each in events for name, _ in each.said}):
+    for name in sorted({name for each in events for name, _ in each.said} - OURS):
         columns[name] = [dict(each.said).get(name) for each in events]
     if any(each.time is not None for each in events):
         columns["time"] = [each.time for each in events]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.side import Columns, of_times
 from lightning_rec.data.types import Ints
 from lightning_rec.predict.asking import Asked
+from lightning_rec.predict.batches import sent
 from lightning_rec.predict.histories import seconds_of
 from lightning_rec.serving.events import Event, frame_of
 
@@ -39,7 +40,7 @@ class History(NamedTuple):
         if not codes:
             return self
         late = seconds_of(pl.Series([each.time for each in done], dtype=pl.Float64)).to_numpy()
-        times = rows = None
+        times, rows, lacks = None, None, self.lacks
         before = np.zeros(0, dtype=np.int64) if not self.codes else self.times
         if before is not None:
             times = np.concatenate([before, late])
@@ -50,9 +51,11 @@ class History(NamedTuple):
             derived = [made[name] for name in made.columns if name not in said.columns]
             said = pl.DataFrame([*said, *derived])
             rows = columns.rows(said)
+            lacks += tuple(sent([x for x in columns.names if x not in said.columns]))
             if self.events is not None:
                 rows = np.concatenate([self.events, rows])
-        return self._replace(codes=[*self.codes, *codes], times=times, events=rows)
+        whole_codes = [*self.codes, *codes]
+        return self._replace(codes=whole_codes, times=times, events=rows, lacks=lacks)
 
 
 def together(histories: Sequence[History], key: pl.Series | None = None) -> Asked:

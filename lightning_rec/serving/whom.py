@@ -60,6 +60,7 @@ def of_user(model: Model, user: str, events: Sequence[Event]) -> tuple[History, 
             "with a history.",
         )
     new = [each for each in since_log(model, user, events) if each.item in model.codes]
+    new.sort(key=lambda each: each.time or 0.0)  # as a history is, whenever they came
     codes = [model.codes[each.item] for each in new]
     unknown = sum(each.item not in model.codes for each in events)
     is_new = bool(events) and not needs_users(model)

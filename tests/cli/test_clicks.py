@@ -60,6 +60,8 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     assert metrics["test/device_is_phone/examples"] == len(phone) > 20
     area = roc_auc_score(phone["label"], phone["probability"])
     assert metrics["test/device_is_phone/auc"] == pytest.approx(area, abs=1e-12)
+    nothing = own["device"].is_null().sum()
+    assert metrics["test/device_is_empty/examples"] == nothing > 20
     assert "test/uid_is_u1/examples" not in metrics  # of too many
     assert metrics["naivebayes/test/auc"] < 0.52  # hardly more than chance, to which none is held
     assert "test/rela_impr" not in metrics

@@ -79,8 +79,12 @@ def test_a_first_week_that_begins_late_is_left_out_and_told(tmp_path: Path) -> N
     assert not any("before" in each for each in whole.told)
     later = demand_of(log, "week", since="2024-01-16")
     assert later.starts[0] == date(2024, 1, 22)
-    assert later.told[0].startswith("360 events before 2024-01-22")
-    with pytest.raises(UserError, match=r"the first one begins on 2024-02-12.*say since=DATE"):
+    assert later.told[0].startswith(
+        "360 events before 2024-01-22 are left out: by since=2024-01-16"
+    )
+    with pytest.raises(
+        UserError, match=r"the first one begins on 2024-02-12.*an earlier since=DATE"
+    ):
         demand_of(log, "week", since="2024-02-07")
 
 

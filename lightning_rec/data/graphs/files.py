@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import polars as pl
+from pydantic import ConfigDict
 
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.ids import ids
@@ -43,6 +44,8 @@ class GraphFiles:
         delimiter, encoding, quoted: of text, as of the log.
         unknown: ``error`` refuses a link to an item that neither log nor catalogue has, or to an
             entity of no triple; ``drop`` passes such links over, and says how many.
+
+    Raises UserError if two of the names are one.
     """
 
     triples: str
@@ -58,6 +61,14 @@ class GraphFiles:
     encoding: str = "utf-8"
     quoted: bool = True
     unknown: Unknown = "error"
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        for roles in (("head", "relation", "tail"), ("item", "entity")):
+            names = [getattr(self, role) for role in roles]
+            if len({*names}) < len(names):
+                told = ", ".join(f"{role}={getattr(self, role)}" for role in roles)
+                raise UserError(f"data.graph: {told}: one column cannot be two of these.")
 
     def read(self, items: pl.Series) -> Facts:
         """Read and check both; ``items``: the ids that log and catalogue have. Raises UserError

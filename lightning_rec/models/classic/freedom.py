@@ -6,6 +6,7 @@ num_items, S edges, D = dim, P things that items are known by, k neighbours, M q
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -59,6 +60,7 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
     objectives = ("user_item",)
     needs_order = False
     needs_users = True
+    bundled: ClassVar[Mapping[str, Any]] = {"weight": 0}  # of a term that only training has
     seed: Tensor  # int64 scalar, of the edges that are left out in this epoch
 
     def __init__(
@@ -91,6 +93,11 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
         self._graphs: dict[bool, tuple[object, Tensor]] = {}
         self._step: Tensor | None = None  # what this training step's forward made
         self._drawn: Tensor | None = None  # items that targets are compared with, int64 [M, n]
+
+    @property
+    def apart(self) -> dict[str, ComputedItems]:
+        """What stands apart in a bundle, by name: each thing that items are known by."""
+        return parts_of(self.item)
 
     @property
     def needs(self) -> list[Need]:
@@ -226,7 +233,7 @@ def parts_of(encoder: ItemEncoder | None) -> dict[str, ComputedItems]:
             "features, or several of them, and leave ids out."
         )
     assert isinstance(encoder, ComputedItems)
-    return {**encoder.parts} if isinstance(encoder, Sum) else {"items": encoder}
+    return {**encoder.parts} if isinstance(encoder, Sum) else {"known": encoder}
 
 
 def shares_of(shares: Mapping[str, float] | None, names: list[str]) -> list[float]:

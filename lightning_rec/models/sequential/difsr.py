@@ -4,7 +4,8 @@ Xie, Zhou and Kim, Decoupled Side Information Fusion for Sequential Recommendati
 arXiv:2204.11046, as in AIM-SE/DIF-SR. Shapes: as in :class:`NeuralSequenceModel`; A attributes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -46,12 +47,13 @@ class DIFSR(NeuralSequenceModel):
             next item (the paper's lambda, equation 15): the mean over categories of the binary
             cross-entropy of a linear map of the query.
 
-    ``reads_parts``: what describes items stands apart in a bundle, too.
+    ``bundled``: settings in a bundle that has :attr:`apart`.
 
     Raises ValueError where encoders are gated or joined, or where not one of several is of ids.
     """
 
-    reads_parts = True
+    # Heads that learnt what describes items are of no use without it, and answer nothing.
+    bundled: ClassVar[Mapping[str, Any]] = {"attribute_weight": 0}
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class DIFSR(NeuralSequenceModel):
         self.attribute_weight = attribute_weight
         self.predict = nn.ModuleList(nn.Linear(dim, each.size) for each in self._described())
         self.initialise(NORMAL)
+
+    @property
+    def apart(self) -> dict[str, ItemEncoder]:
+        """What stands apart in a bundle, by name: each encoder of several."""
+        return {**self.item.parts} if isinstance(self.item, Sum) else {}
 
     def begin_step(self, histories: Histories) -> None:
         """Each encoder computes its vectors of the items of a step, and nobody their sum."""
