@@ -549,6 +549,7 @@ def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
             assert (cfg.monitor, cfg.monitor_mode, cfg.patience) in {
                 ("val/auc", "max", 2),
                 ("val/like/auc", "max", 2),
+                ("val/back/auc", "max", 2),
             }, name
 
 

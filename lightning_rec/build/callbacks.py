@@ -81,7 +81,21 @@ def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None
             f"monitor_mode={cfg.monitor_mode} would keep the weights with the worst {monitor}: say "
             f"monitor_mode={best}."
         )
+    _check_schedule(cfg, better)
     _check_monitors(cfg, better)
+
+
+def _check_schedule(cfg: DictConfig, better: Mapping[str, figures.Better]) -> None:
+    """Raise UserError if a plateau is one of what nothing measures, or is the wrong way up."""
+    schedule = config.plain(cfg.schedule)
+    if config.target("schedule", schedule) is not Plateau:
+        return
+    watched, mode = schedule.get("monitor"), schedule.get("mode")
+    if watched not in better:
+        told = suggest(str(watched), better)
+        raise UserError(f"schedule.monitor={watched} is no figure of validation.{told}")
+    if mode != better[watched]:
+        raise UserError(f"schedule.mode={mode}: of {watched} say {better[watched]}.")
 
 
 def _check_monitors(cfg: DictConfig, better: Mapping[str, figures.Better]) -> None:

@@ -171,9 +171,7 @@ def duration(key: str, said: float | str, *, bare: bool = False) -> float:
 
     Raises UserError, naming the ``key``, for anything else.
     """
-    # A capital M may be meant as a month.
-    text = re.sub(r"[SHDW]|MIN", lambda unit: unit[0].lower(), str(said).strip())
-    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|min|h|d|w)?", text)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|min|h|d|w)?", str(said).strip().lower())
     seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
     if not found or seconds <= 0 or not (found[2] or bare):
         also = "seconds, above 0, or " if bare else ""

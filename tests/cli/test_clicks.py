@@ -243,6 +243,11 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
         (["model=bert4rec"], "holds clicks"),
         (["protocol.val=0"], "schedule=plateau watches val/logloss"),
         (
+            ["schedule=plateau", "schedule.monitor=val/lost"],
+            "schedule.monitor=val/lost is no figure",
+        ),
+        (["schedule=plateau", "schedule.mode=max"], "schedule.mode=max: of val/logloss say min"),
+        (
             ["protocol.val=0", "schedule=warmup_decay", "task.calibrate=temperature"],
             "task.calibrate=temperature is fitted on validation",
         ),

@@ -158,7 +158,7 @@ def test_other_windows_are_other_data(tmp_path: Path) -> None:
         ({"returns_within": "soon"}, "returns_within=soon: say a number with a unit"),
         ({"returns_within": "7d", "returns_after": "0d"}, "returns_after=0d: say a number"),
         ({"returns_within": 7}, "returns_within=7: say a number with a unit, such as 30m, 12h, 7d"),
-        ({"returns_within": "1M"}, "returns_within=1M: say a number with a unit"),
+        ({"returns_within": "1M"}, "M may be minutes or months: write 30m, or 30d"),
     ],
 )
 def test_odd_goals_are_told(goal: dict[str, Any], words: str) -> None:

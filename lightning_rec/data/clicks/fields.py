@@ -45,6 +45,8 @@ class Goal:
             return
         if self.positive_from is not None:
             raise UserError(f"{where}: positive_from= is of a column, not of returns_within=.")
+        if "M" in f"{self.returns_within}{self.returns_after}":
+            raise UserError(f"{where}: M may be minutes or months: write 30m, or 30d.")
         after, within = self.window
         if after >= within:
             raise UserError(
