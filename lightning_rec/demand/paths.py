@@ -12,6 +12,7 @@ from lightning_rec.errors import UserError
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 DRAWS = 400  # of paths
+BLOCK = 1 << 22  # draws that are moved at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +84,16 @@ def around(paths: NDArray[np.float64], mean: Floats) -> None:
     move is what projects them onto a simplex (Duchi et al. 2008, figure 1).
     """
     draws = len(paths)
-    highest = -np.sort(-paths, axis=0)
     each = np.arange(1, draws + 1)[:, None, None]
-    less = (np.cumsum(highest, axis=0) - draws * mean) / each  # if so many stay above 0
-    above = np.maximum((highest > less).sum(0), 1)
-    paths -= np.take_along_axis(less, above[None] - 1, axis=0)
-    np.maximum(paths, 0, out=paths)
+    step = max(1, BLOCK // (draws * paths.shape[2]))
+    for start in range(0, paths.shape[1], step):
+        some = paths[:, start : start + step]
+        highest = -np.sort(-some, axis=0)
+        total = draws * mean[start : start + step]
+        less = (np.cumsum(highest, axis=0) - total) / each  # if so many stay above 0
+        above = np.maximum((highest > less).sum(0), 1)
+        some -= np.take_along_axis(less, above[None] - 1, axis=0)
+        np.maximum(some, 0, out=some)
 
 
 def drawn_moments(first: Ints, errors: Floats, generator: np.random.Generator) -> Ints:

@@ -101,8 +101,12 @@ def test_what_is_expected_agrees_with_quantiles_and_with_the_risk(
         assert of.row(0) == (0, 0, 0)
 
 
-def test_paths_move_until_their_mean_is_what_is_expected() -> None:
+@pytest.mark.parametrize("block", [1, 3000, 1 << 22])
+def test_paths_move_until_their_mean_is_what_is_expected(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the definition: all move by as much, and none is below 0."""
+    monkeypatch.setattr("lightning_rec.demand.paths.BLOCK", block)
     draws = CHANCE.normal(0, 2, (400, 6, 3))
     mean = CHANCE.random((6, 3)) * 3
     mean[0], mean[1] = 0, 1e-6
