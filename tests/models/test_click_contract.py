@@ -305,7 +305,7 @@ def trained(
 ) -> tuple[pl.Trainer, Task, ClickData]:
     """The model after some steps through the task."""
     cfg = composed(name, **settings)
-    cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
+    cfg.seed, cfg.optimizer.lr = seed, 0.02
     problem = problem_of(cfg)
     loaded = Audited("clicks", "", SplitClicks(None, clicks_for(name)), {}, {}, True)
     pl.seed_everything(seed, verbose=False)
