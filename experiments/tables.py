@@ -228,6 +228,7 @@ def all_of(folder: str, **built: Callable[[], object]) -> dict[str, Callable[[],
 TABLES: dict[Path, dict[str, Callable[[], object]]] = {
     HERE.parent / "README.md": {"published": first_page, "speed": speed},
     HERE / "behaviors" / "README.md": all_of("behaviors"),
+    HERE / "graphs" / "README.md": all_of("graphs"),
     HERE / "bert4rec_ml100k" / "README.md": all_of("bert4rec_ml100k", results=of_one_run),
     HERE / "README.md": {"rows": published, "tried": tried},
     HERE / "options" / "README.md": all_of("options"),
