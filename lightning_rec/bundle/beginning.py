@@ -30,7 +30,7 @@ from lightning_rec.runs.folder import RunFolder
 
 TRAINING = "training.json"
 # Of data: where they lie is nobody else's business.
-FILES = ("path", "val", "test", "catalogue", "users")
+FILES = ("path", "val", "test", "catalogue", "users", "graph")
 PARTS: dict[Kind, tuple[str, ...]] = {"sequences": ("items", "users"), "clicks": TABLES}
 EVENTS = {"events": pl.UInt32}
 SHRUNK = "shrink.json"

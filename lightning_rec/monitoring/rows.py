@@ -164,7 +164,7 @@ def _calibration(
     window: str, part: pl.DataFrame, processor: "FeatureProcessor", asked: Watching
 ) -> Iterable[Line]:
     fields = processor.fields
-    (goal, *more), least = fields.targets.values(), None
+    goal, *more = fields.targets.values()
     if more or goal.column is None or not {goal.column, SCORES} <= set(part.columns):
         return
     given, least = part[goal.column], goal.positive_from

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "MLFLOW_TRACKING_URI"  # of the environment, that names an address too
 _ADDRESSES = ("tracking_uri",)  # keys of a config that name where to send
 _FILES = {  # keys that name files, by the node that they are below
-    "data": ("path", "val", "test", "catalogue", "users"),
+    "data": ("path", "val", "test", "catalogue", "users", "graph.triples", "graph.links"),
     "item": ("path", "item_ids"),
 }
 FOLDERS = (
@@ -142,12 +142,14 @@ def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> It
 def _named(run: RunFolder, node: str) -> dict[str, str]:
     """The files that the config of a run names below a node, by dotted key."""
     tree: Any = OmegaConf.to_container(run.config, resolve=True)
+
+    def named(key: str) -> str:  # parts of a sum name files too
+        return key.rpartition(".")[2] if node == "item" else key.partition(".")[2]
+
     return {
         key: value
         for key, value in leaves(tree.get(node) or {}, node)
-        if key.rpartition(".")[2] in _FILES.get(node, ()) and isinstance(value, str)
-        # Parts of a sum name files too; what is below data.fields are columns.
-        if node == "item" or key.count(".") == 1
+        if named(key) in _FILES.get(node, ()) and isinstance(value, str)
     }
 
 

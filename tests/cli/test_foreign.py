@@ -83,6 +83,14 @@ def test_no_word_of_a_file_is_told_that_nobody_but_the_config_named(
     plant(sent, "data.history", "items")  # a column, and no file that could be missing
     assert "are not quoted" in refused("evaluate", f"run={sent}")
     plant(sent, "data.history", None)
+    plant(sent, "data.catalogue", None)
+    for key in ("triples", "links"):
+        plant(sent, f"data.graph.{key}", str(secret))
+        told = refused("evaluate", f"run={sent}")
+        assert f"data.graph.triples={secret}" in told
+        assert "hunter2" not in told + caplog.text
+    assert "hunter2" in refused("evaluate", f"run={sent}", path, f"data.graph.triples={secret}", f"data.graph.links={secret}")  # fmt: skip
+    plant(sent, "data.graph", None)
     plant(sent, "data.catalogue", str(tmp_path / "gone.csv"))
     assert "There is no file or folder" in refused("evaluate", f"run={sent}")
 

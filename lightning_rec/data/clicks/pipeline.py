@@ -14,13 +14,12 @@ from lightning_rec.data.clicks.encoded import ENCODED_FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.graphs import graph_of
 from lightning_rec.data.clicks.items import Items, items_of
-from lightning_rec.data.clicks.splits import RowProtocol, times
+from lightning_rec.data.clicks.splits import RowProtocol, seconds_of
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.core.audited import Audited, Finding, judged
 from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible
-from lightning_rec.data.times import divisor
 from lightning_rec.errors import listed
 from lightning_rec.files import sha256_json
 
@@ -102,13 +101,9 @@ def with_items(
 
 
 def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float | None:
-    if fields.time is None:
+    seconds = seconds_of(table, fields)
+    if seconds is None:  # without times, or in neither seconds nor milliseconds
         return None
-    time = times(table, fields)
-    try:
-        unit = divisor(float(time.min()), float(time.max()), "auto")
-    except ValueError:  # neither seconds nor milliseconds
-        return None
-    for note in implausible(time / unit):
+    for note in implausible(seconds):
         log.warning(note)
-    return float(time[np.concatenate([encoded.val, encoded.test])].min()) / unit
+    return float(seconds[np.concatenate([encoded.val, encoded.test])].min())
