@@ -13,7 +13,7 @@ from lightning_rec.commands.schema import schema
 from lightning_rec.commands.sets import node, settings_of
 from lightning_rec.commands.usage import choices, config_folders
 from lightning_rec.data.clicks.columns import lists
-from lightning_rec.data.clicks.labels import labels_of, undecided
+from lightning_rec.data.clicks.labels import groups_of, labels_of, undecided
 from lightning_rec.data.clicks.table import ClickSource, LogClicks, prepare_clicks
 from lightning_rec.data.core.prepared import Prepared
 from lightning_rec.data.fetch import PublicData, cache_dir
@@ -154,7 +154,9 @@ def _clicks(source: ClickSource | LogClicks) -> tuple[Prepared, Facts, FittedTab
     """The share of each label, and how many values each feature has."""
     clicks = prepare_clicks(source, cache_dir())
     fields, rows = source.fields, clicks.info["rows"]
-    labels = labels_of(clicks, fields).reshape(rows, -1)[~undecided(clicks, fields)]
+    group = groups_of(clicks, fields) if fields.returns else None
+    labels = labels_of(clicks, fields, group).reshape(rows, -1)
+    labels = labels[~undecided(clicks, fields, group)]
     facts = [("rows", f"{rows:,}")]
     for goal, rate in zip(fields.targets, labels.mean(axis=0), strict=True):
         facts.append((f"{goal}s" if fields.label else goal, f"{rate:.2%}"))

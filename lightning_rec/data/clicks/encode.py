@@ -13,7 +13,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
-from lightning_rec.data.clicks.labels import labels_of, told, undecided
+from lightning_rec.data.clicks.labels import groups_of, labels_of, told, undecided
 from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
@@ -34,14 +34,14 @@ def encode(
     block; ``given``: statistics of an earlier run, which are kept. Raises UserError if labels,
     numbers or parts cannot be trained on.
     """
-    name, left_out = table.info["name"], undecided(table, fields, assigned)
+    name, group = table.info["name"], groups_of(table, fields)
+    left_out = undecided(table, fields, group, assigned)
     part = np.where(left_out, -1, assigned.part)
     parts = {name: np.flatnonzero(part == place) for place, name in enumerate(PARTS)}
     notes = told(table, fields, assigned, left_out)
-    label = labels_of(table, fields)
+    label = labels_of(table, fields, group)
     first, *_ = by_goal = label.reshape(len(label), -1).T
     _check_labels(name, fields, parts, by_goal, notes)
-    group = None if fields.group is None else columns.codes(table, fields.group, columns.text)
     arrays: dict[str, Any] = {"label": label, **parts, "group": group}
     arrays["weight"] = weight = columns.weight(table, fields)
     if weight is not None and not weight[parts["train"]].any():

@@ -21,8 +21,15 @@ from lightning_rec.data.times import divisor
 from lightning_rec.data.types import Floats, Mask
 from lightning_rec.errors import UserError
 
+Groups = NDArray[np.int32] | None  # of each row, [N], -1 for none; None where none are declared
 
-def labels_of(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
+
+def groups_of(table: ClickTable, fields: Fields) -> Groups:
+    """The number of each row's group."""
+    return None if fields.group is None else codes(table, fields.group, text)
+
+
+def labels_of(table: ClickTable, fields: Fields, group: Groups) -> NDArray[np.float32]:
     """Labels, float32 [N] of 0 and 1, or [N, G] of several goals. Raises UserError if not so.
 
     Of a retention goal it is what the whole log says, whether that is known yet or not: see
@@ -31,13 +38,15 @@ def labels_of(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
     found = [
         columns.label(table, goal, f"data.fields.goals.{name}" if fields.goals else "data.fields")
         if goal.column is not None
-        else _returned(table, fields, goal)
+        else _returned(table, fields, goal, group)
         for name, goal in fields.targets.items()
     ]
     return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
-def undecided(table: ClickTable, fields: Fields, assigned: SplitAssignment | None = None) -> Mask:
+def undecided(
+    table: ClickTable, fields: Fields, group: Groups, assigned: SplitAssignment | None = None
+) -> Mask:
     """Rows of which it is not known whether their group comes back when their part ends, and those
     of no group: bool [N], of no row where no goal asks for it. Without parts the log is one.
 
@@ -46,7 +55,7 @@ def undecided(table: ClickTable, fields: Fields, assigned: SplitAssignment | Non
     rows = table.info["rows"]
     if not fields.returns:
         return np.zeros(rows, dtype=bool)
-    assert fields.group is not None
+    assert group is not None
     time, part = times(table, fields), np.zeros(rows, dtype=np.int8)
     ends: tuple[float, ...] = (float(time.max()),)
     if assigned is not None:
@@ -58,7 +67,7 @@ def undecided(table: ClickTable, fields: Fields, assigned: SplitAssignment | Non
         part = assigned.part
         ends = (*assigned.boundaries, float(time[part >= 0].max()))
     longest = longest_return(time, fields)
-    found = codes(table, fields.group, text) < 0
+    found = group < 0
     for place, end in enumerate(ends):
         found |= (part == place) & (time + longest > end)
     return found
@@ -101,17 +110,18 @@ def told(table: ClickTable, fields: Fields, assigned: SplitAssignment, left_out:
     return told
 
 
-def _returned(table: ClickTable, fields: Fields, goal: Goal) -> NDArray[np.float32]:
+def _returned(table: ClickTable, fields: Fields, goal: Goal, group: Groups) -> NDArray[np.float32]:
     """Whether the group of each row has another one in the goal's window after it, float32 [N]."""
-    assert fields.group is not None
-    time, group = times(table, fields), codes(table, fields.group, text).astype(np.int64)
+    assert group is not None
+    time = times(table, fields)
     unit = _unit(time, fields)
     after, within = (seconds * unit for seconds in goal.window)
     moments = np.unique(time)  # whole numbers instead of times: keys are exact
     stride = len(moments) + 1
-    events = np.sort(group * stride + np.searchsorted(moments, time))
-    first = group * stride + np.searchsorted(moments, time + after)
-    last = group * stride + np.searchsorted(moments, time + within)
+    start = group.astype(np.int64) * stride
+    events = np.sort(start + np.searchsorted(moments, time))
+    first = start + np.searchsorted(moments, time + after)
+    last = start + np.searchsorted(moments, time + within)
     came = np.searchsorted(events, first) < np.searchsorted(events, last)
     return (came & (group >= 0)).astype(np.float32)
 
