@@ -9,6 +9,7 @@ from scipy import stats
 
 from lightning_rec.data.clicks import cells, columns
 from lightning_rec.data.clicks.reading import with_points
+from lightning_rec.data.clicks.table import TIME
 from lightning_rec.data.ids import stripped
 from lightning_rec.data.times import TimeForm, divisor, read_times
 from lightning_rec.data.types import Ints
@@ -119,15 +120,9 @@ def _vocabulary(processor: "FeatureProcessor") -> dict[tuple[object, ...], pl.Da
 
 
 def kept_rows(
-    table: pl.LazyFrame,
-    test: Ints,
-    scores: Floats | None,
-    processor: "FeatureProcessor",
-    seconds: Floats | None = None,
+    table: pl.LazyFrame, test: Ints, scores: Floats | None, processor: "FeatureProcessor"
 ) -> pl.DataFrame:
-    """The distributions of a part of the test's rows, as a table; ``test``: their numbers;
-    ``seconds``: when all rows of the table were, if the log's settings say how that is read.
-    """
+    """The distributions of a part of the test's rows, as a table; ``test``: their numbers."""
     chosen = np.unique(np.linspace(0, len(test) - 1, min(ROWS, len(test))).astype(np.int64))
     numbers = pl.Series("_row", np.asarray(test)[chosen].astype(np.uint32))
     rows = table.with_row_index("_row").filter(pl.col("_row").is_in(numbers.implode())).collect()
@@ -135,9 +130,8 @@ def kept_rows(
         of = pl.DataFrame({"_row": numbers, SCORES: np.asarray(scores)[chosen]})
         rows = rows.join(of, "_row", "left", maintain_order="left")
     time = processor.fields.time
-    if seconds is not None and time is not None and time not in processor.fields.features:
-        moments = pl.Series(time, (seconds[rows["_row"].to_numpy()] * 1e6).astype(np.int64))
-        rows = rows.with_columns(moments.cast(pl.Datetime("us")))
+    if TIME in rows.columns and time is not None and time not in processor.fields.features:
+        rows = rows.with_columns(pl.col(TIME).alias(time))  # read as the log's settings say
     found = observed_rows(rows.drop("_row"), processor)
     known = {name: distribution(each, bins_of(name)) for name, each in found.items() if len(each)}
     return to_table(known)

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.pipeline import AuditedClicks
-from lightning_rec.data.clicks.splits import seconds_of
 from lightning_rec.errors import listed
 from lightning_rec.figures import parse, parsed
 from lightning_rec.metrics.classification import reliability
@@ -70,8 +69,7 @@ def watched_of(tested: pl.DataFrame, loaded: AuditedClicks, fields: Fields) -> p
     """What `monitor` compares with: distributions of the test; ``tested``: of :func:`rows_of`."""
     scores = tested["probability"].to_numpy() if "probability" in tested.columns else None
     processor, table = loaded.data.encoded.processor(fields), loaded.data.table
-    seconds = seconds_of(table, fields)
-    return kept_rows(table.rows, tested["row"].to_numpy(), scores, processor, seconds)
+    return kept_rows(table.rows, tested["row"].to_numpy(), scores, processor)
 
 
 def bins_of(goal: str, found: Predictions) -> pl.DataFrame:

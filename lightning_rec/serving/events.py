@@ -65,7 +65,7 @@ def at_once(events: Sequence[Event]) -> list[Event]:
 def frame_of(events: Sequence[Event]) -> pl.DataFrame:
     """A row for each event: ``user`` (one), ``item``, ``time`` if any has one, and what is said.
 
-    Raises UserError where the values of a column do not go together, or a time is missing.
+    Raises UserError where the values of a column do not go together.
     """
     columns: dict[str, list[Any]] = {"user": ["0"] * len(events)}
     columns["item"] = [each.item or None for each in events]

@@ -187,7 +187,8 @@ class Service:
         events = events_of(items)
         if not all(each.item for each in events):
             raise Refusal("invalid", "items: there is one that is no id, such as an empty text.")
-        frame_of(events)  # what a model could not read is told now, and not at every answer
+        if any(each.said for each in events):
+            frame_of(events)  # what a model could not read is told now, and not at every answer
         done = await self.sessions.append(user_of(user), events, key)
         if not done.repeated:
             self.figures.events.inc(len(events))
