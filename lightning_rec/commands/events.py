@@ -17,13 +17,14 @@ goes on where it was: each event is kept, and counts once.
 usage: lightning-rec events from=FILE to=FOLDER|http://HOST:PORT [follow=true]
        lightning-rec events from=redis://HOST:6379/0/STREAM to=...
        lightning-rec events from=kafka://HOST:9092/TOPIC to=...
-       [user=user] [item=item] [time=time] [key=key] [batch=10000] [seconds=5]
-       [state=FILE]
+       [user=user] [item=item] [time=time] [key=key] [columns=kind,price]
+       [batch=10000] [seconds=5] [state=FILE]
 
 Events are JSON objects with user, item and time (other names of these fields:
 user=uid; time=null: they have none). Their key, such as the number of an order,
 says which are the same; without one each place in the source is an event of its
-own. A file is JSON lines, and may be rotated by renaming, or be replaced by a copy.
+own. columns= names further fields that are kept, such as the kind of an event.
+A file is JSON lines, and may be rotated by renaming, or be replaced by a copy.
 to=FOLDER gets parts of Parquet of up to batch= events, which data=table
 data.path=FOLDER reads; a part is written when no event came for seconds=, too.
 to=http://... sends each to /events, with the key of the variable LIGHTNING_REC_KEY
@@ -35,8 +36,9 @@ Examples:
   lightning-rec events from=redis://localhost:6379/0/clicks to=events follow=true
   lightning-rec events from=events.jsonl to=http://127.0.0.1:8000 state=sent.json
 """
-REMEDY = "Other names of fields are said by user=, item=, time= and key=; time=null reads no times."
-KEYS = ("from", "to", "user", "item", "time", "key", "batch", "seconds", "state", "follow")
+KEYS = (
+    "from", "to", "user", "item", "time", "key", "columns", "batch", "seconds", "state", "follow",
+)  # fmt: skip
 
 
 def run(arguments: list[str]) -> int:
@@ -47,7 +49,7 @@ def run(arguments: list[str]) -> int:
     said, others = keys_of(arguments, "events", KEYS)
     nothing_else(others, "events")
     with loading():
-        from lightning_rec.feeds.sinks import COLUMNS, Parts, Server, Sink, aside, events_of
+        from lightning_rec.feeds import reading, sinks
         from lightning_rec.feeds.sources import batches, source_of
         from lightning_rec.runs.locks import one_writer
 
@@ -59,24 +61,27 @@ def run(arguments: list[str]) -> int:
     is_server = to.startswith(("http://", "https://"))
     if is_server != ("state" in said):
         raise UserError("state=FILE goes with to=http://…: it keeps how far events were sent.")
-    names: dict[str, str | None] = {name: said.get(name, name) for name in COLUMNS}
+    names: dict[str, str | None] = {name: said.get(name, name) for name in reading.COLUMNS}
     if is_server or names["time"] == "null":  # a server has its own clock
         names["time"] = None
+    columns = [name.strip() for name in said["columns"].split(",")] if "columns" in said else []
+    reading.check_columns(columns, names)
     source, total, new, bad = source_of(said["from"], follow=follow), 0, 0, 0
     place = Path(said["state"] if is_server else to)
     put = place.with_name(f"{place.name}.refused.jsonl")
     with one_writer(place.with_name(f"{place.name}.lock")):
         sent_with = os.environ.get("LIGHTNING_REC_KEY")
-        sink: Sink = Server(to, place, sent_with) if is_server else Parts(place)
+        sink: sinks.Sink = (
+            sinks.Server(to, place, sent_with) if is_server else sinks.Parts(place, columns)
+        )
         wait = seconds if follow else 0.0
         begun, kind = sink.position(), sink.kind()
         for rows, position in batches(source, begun, most, wait, follow=follow):
-            events, refused = events_of(rows, names, kind)
+            events, refused = reading.events_of(rows, names, kind, columns)
             # Who follows a stream goes on: what comes first may be what is broken.
-            if refused and not (follow or events or begun or total):
-                why = refused[0].why
-                raise UserError(f"{said['from']} has no event: of its first line, {why}. {REMEDY}")
-            aside(refused, put)
+            if not (follow or begun or total):
+                reading.check_first(said["from"], events, refused, columns)
+            sinks.aside(refused, put)
             total, bad = total + len(events), bad + len(refused)
             new += sink.take(events, position)
             kind = kind or sink.kind()

@@ -1,43 +1,29 @@
 """Where events go: Parquet parts that ``data=table`` reads, or the sessions of a server."""
 
-import hashlib
 import json
 import logging
-import re
 import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
-from lightning_rec.data.ids import AROUND, EXACT, MISSING, ids_of
-from lightning_rec.data.times import is_time
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError, listed
-from lightning_rec.feeds.sources import Position, Raw
+from lightning_rec.errors import UserError
+from lightning_rec.feeds.reading import COLUMNS, Event, Refused, kind_of
+from lightning_rec.feeds.sources import Position
 from lightning_rec.files import atomic_path, write_json
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("user", "item", "time", "key")
 REMEMBERED = 1_000_000  # keys, the latest ones
 _POSITION = "lightning_rec.position"
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _LONGEST = 30.0  # seconds between two tries
-_UNITS = {"seconds": 1e11, "milliseconds": 1e14, "microseconds": 1e17}  # of numbers below
-
-
-class Event(NamedTuple):
-    """key: by which it counts once."""
-
-    user: str
-    item: str
-    time: str | None
-    key: str
 
 
 class Sink(Protocol):
@@ -56,43 +42,6 @@ class Sink(Protocol):
         ...
 
 
-class Refused(NamedTuple):
-    """line: as it came. why: it is no event."""
-
-    line: bytes
-    why: str
-
-
-def events_of(
-    rows: Iterable[Raw], names: Mapping[str, str | None], kind: str | None = None
-) -> tuple[list[Event], list[Refused]]:
-    """Events of JSON, and what is none; ``names``: of the fields, by :data:`COLUMNS`; no name of
-    the time: it is not read. What is an id or a time is as training has it. ``kind``: that of
-    times, see :func:`kind_of`; None takes that of the first one, as training reads one kind alone.
-    """
-    rows = list(rows)
-    said = [_said(row, names) for row in rows]
-    told = pl.DataFrame(
-        [each if isinstance(each, Event) else [None] * len(COLUMNS) for each in said],
-        dict.fromkeys(COLUMNS, pl.String), orient="row",
-    )  # fmt: skip
-    known = is_time(told["time"]) if names["time"] is not None else pl.repeat(True, len(told))
-    told = told.with_columns(ids_of(told["user"]), ids_of(told["item"]), known=known)
-    found, refused = list[Event](), list[Refused]()
-    for row, each, (*event, timed) in zip(rows, said, told.iter_rows(), strict=True):
-        why = each if isinstance(each, str) else _fault(names, *event[:3], timed=bool(timed))
-        if not why and names["time"] is not None:
-            own = kind_of(event[2])
-            kind = kind or own
-            if own != kind:
-                why = f"'{event[2]}' is {own}, times before it are {kind}"
-        if why:
-            refused.append(Refused(row.text, why))
-        else:
-            found.append(Event(*event))
-    return found, refused
-
-
 def aside(refused: list[Refused], path: Path) -> None:
     """Put lines that are no events into a file of their own, each once, so that none is lost."""
     if not refused:
@@ -106,70 +55,31 @@ def aside(refused: list[Refused], path: Path) -> None:
         stream.writelines(line + b"\n" for line in lines if line not in kept)
 
 
-def kind_of(time: str) -> str:
-    """How a time is written: a number of seconds, milliseconds, …, or what kind of date."""
-    if re.fullmatch(r"\s*[+-]?\d+(\.\d*)?\s*", time):
-        size = abs(float(time))
-        return next((unit for unit, most in _UNITS.items() if size < most), "nanoseconds")
-    signs = re.sub(r"[\d\s]", "", time.partition("T")[0].strip().partition(" ")[0])
-    return f"dates with '{signs[:1]}'" if signs else "dates"
-
-
-def _fault(
-    names: Mapping[str, str | None], user: str | None, item: str | None, time: str | None,
-    *, timed: bool,
-) -> str:  # fmt: skip
-    """Why values are no event; empty where they are one."""
-    for value, role in ((user, "user"), (item, "item")):
-        if value is None:
-            return f"'{names[role]}' stands for no {role}"
-    return "" if timed else f"'{time}' in '{names['time']}' is no time"
-
-
-def _said(row: Raw, names: Mapping[str, str | None]) -> Event | str:
-    """The fields of an event as text; else why there are none."""
-    try:
-        said = json.loads(row.text)
-    except (ValueError, RecursionError):
-        return "it is no JSON"
-    if not isinstance(said, dict):
-        return "it is no JSON object"
-    wanted = [name for role, name in names.items() if role != "key" and name is not None]
-    if missing := [name for name in wanted if name not in said]:
-        return f"it has no field {listed(missing)}; it has {listed(said, 10) or 'none'}"
-    try:
-        user, item = (_text(said[names[name]]) for name in ("user", "item"))
-        when = None if names["time"] is None else _text(said[names["time"]])
-    except ValueError:
-        return "its ids or its time are neither text nor numbers that have all their digits"
-    key = said.get(names["key"])
-    named = key is not None and str(key).strip(AROUND) not in MISSING
-    own = f"key {key}" if named else f"place {row.place}"
-    digest = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
-    return Event(user, item, when, digest)
-
-
-def _text(value: Any) -> str:
-    """Raises ValueError for what is neither text nor a number that has all its digits."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError
-    if isinstance(value, float) and not abs(value) < EXACT[pl.Float64()]:
-        raise ValueError
-    text = str(value)
-    text.encode()  # half of a pair of signs is no text
-    return text
+def _cell(value: Any) -> str | None:
+    """A value as a log has it in text: those of a list are parted by ``|``."""
+    if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
+        return "|".join(filter(None, map(_cell, value))) or None
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 class Parts:
     """Parts of Parquet in a folder, each written whole with the position after it in its metadata.
 
-    What is there is all there is to know: a part that was not renamed was not taken.
+    What is there is all there is to know: a part that was not renamed was not taken. ``columns``:
+    further fields of events, which are kept as text. Raises UserError where others were kept.
     """
 
-    def __init__(self, folder: Path, remembered: int = REMEMBERED) -> None:
-        self.folder, self.remembered = folder, remembered
+    def __init__(
+        self, folder: Path, columns: Sequence[str] = (), remembered: int = REMEMBERED
+    ) -> None:
+        self.folder, self.columns, self.remembered = folder, tuple(columns), remembered
         folder.mkdir(parents=True, exist_ok=True)
         self.files = sorted(folder.glob("part-*.parquet"))
+        for path in self.files[:1]:
+            kept = [name for name in pl.read_parquet_schema(path) if name not in COLUMNS]
+            if sorted(kept) != sorted(columns):
+                said = f"columns={','.join(kept)}" if kept else "no columns="
+                raise UserError(f"{folder} was begun with {said}: say so, or choose a new folder.")
         self._keys: OrderedDict[str, None] = OrderedDict()
         for path in reversed(self.files):  # the latest first, until enough are known
             keys = pl.read_parquet(path, columns=["key"], glob=False)["key"].to_list()
@@ -201,8 +111,9 @@ class Parts:
         new = [event for event in events if once.get(event.key) is event]
         if not new:
             return 0
-        columns = dict.fromkeys(COLUMNS, pl.String)
-        table = pl.DataFrame(new, schema=columns, orient="row")
+        rows = [(*event[:4], *(_cell(value) for _, value in event.said)) for event in new]
+        columns = dict.fromkeys((*COLUMNS, *self.columns), pl.String)
+        table = pl.DataFrame(rows, schema=columns, orient="row")
         number = int(self.files[-1].stem[5:]) + 1 if self.files else 1
         target = self.folder / f"part-{number:08d}.parquet"
         with atomic_path(target) as temporary:
@@ -244,7 +155,9 @@ class Server:
         headers = {"Content-Type": "application/json", "Idempotency-Key": event.key}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        body = json.dumps({"user": event.user, "items": [event.item]}).encode()
+        said = {name: value for name, value in event.said if value is not None}
+        item = {"item": event.item, **said} if said else event.item
+        body = json.dumps({"user": event.user, "items": [item]}).encode()
         wait = 0.1
         while True:
             request = urllib.request.Request(self.address, body, headers)

@@ -22,7 +22,8 @@ from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.times import is_time
 from lightning_rec.errors import UserError
-from lightning_rec.feeds.sinks import COLUMNS, Parts, events_of, kind_of
+from lightning_rec.feeds.reading import COLUMNS, events_of, kind_of
+from lightning_rec.feeds.sinks import Parts
 from lightning_rec.feeds.sources import FollowedFile, Raw
 
 NAMES = {name: name for name in COLUMNS}
@@ -32,6 +33,7 @@ def written(path: Path, numbers: range, *, end: str = "\n") -> None:
     with path.open("a") as stream:
         for n in numbers:
             event = {"user": f"u{n % 7}", "item": f"i{n}", "time": n, "key": f"k{n}"}
+            event |= {"kind": "view"} | ({"price": n / 2} if n % 3 else {})
             stream.write(json.dumps(event) + (end if n == numbers[-1] else "\n"))
 
 
@@ -211,6 +213,39 @@ def test_what_is_no_event_is_kept_and_can_be_mended(
     assert kept(to)["user"].to_list() == ["a", "u0", "u1", "u2"]
 
 
+def test_further_fields_are_kept_as_training_reads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, to = tmp_path / "a.jsonl", tmp_path / "to"
+    said: list[dict[str, Any]] = [
+        {"kind": "view", "price": 3, "new": True, "tags": ["a", 2]},
+        {"kind": "purchase", "price": 2.5, "tags": []},
+        {"kind": None, "tags": {"a": 1}},
+    ]
+    lines = [json.dumps({"user": "a", "item": n, "time": 9, **row}) for n, row in enumerate(said)]
+    path.write_text("\n".join([*lines, ""]))
+    words = ["events", f"from={path}", f"to={to}", "columns=kind,price,new,tags"]
+    told_by(words, capsys)
+    table = kept(to)
+    assert table["kind"].to_list() == ["view", "purchase", None]
+    assert table["price"].to_list() == ["3", "2.5", None]
+    assert table["new"].to_list() == ["true", None, None]
+    assert table["tags"].to_list() == ["a|2", None, '{"a": 1}']
+    source = TableSource(
+        str(to), user="user", item="item", time="time", keep={"kind": ["purchase"]},
+        features=["price"],
+    )  # fmt: skip
+    events = prepare(source, tmp_path / "cache").events.collect()
+    assert events["price"].to_list() == ["2.5"]  # as in a CSV
+    with pytest.raises(UserError, match=r"was begun with columns=kind,price,new,tags: say so"):
+        cli.run([*words[:3], "columns=kind"])
+    with pytest.raises(UserError, match=r"columns=knd: no event has knd"):
+        cli.run(["events", f"from={path}", f"to={tmp_path / 'other'}", "columns=knd"])
+    for wrong in ("kind,kind", "user", "kind,"):
+        with pytest.raises(UserError, match="is no further field"):
+            cli.run([*words[:3], f"columns={wrong}"])
+
+
 def test_a_folder_has_times_of_one_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -374,4 +409,4 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = commands(CLONE / "docs" / "events.md", "follow=true")
     for words in map(shortened, found):
         assert cli.run(words[1:]) == 0, words
-    assert len(found) == 2
+    assert len(found) == 3
