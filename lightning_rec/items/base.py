@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 from omegaconf import DictConfig
+from pydantic import NonNegativeInt
 from torch import nn
 
 from lightning_rec import config
@@ -17,7 +18,7 @@ from lightning_rec.data.split import Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
 from lightning_rec.models.items.base import ComputedItems, ItemEncoder, item_encoders
-from lightning_rec.models.items.ids import Ids, Items, OwnVectors
+from lightning_rec.models.items.ids import NEIGHBOURS, Ids, Items, OwnVectors
 from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.items.vectors import (
     EncodedVectors,
@@ -125,6 +126,7 @@ class Described(ItemNode):
     choice: ClassVar[str]  # as in ``item=``
     ids: bool
     id_dropout: float
+    neighbours: int
 
     @abstractmethod
     def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
@@ -136,13 +138,13 @@ class Described(ItemNode):
         if not self.ids:
             return described
         trained = None if reading is None else reading.trained
-        own = OwnVectors(schema, dim, self.id_dropout, trained)
+        own = OwnVectors(schema, dim, self.id_dropout, trained, self.neighbours)
         return Sum(schema, dim, {self.choice: described, "ids": own})
 
-    def _set_ids(self, ids: bool, id_dropout: float) -> None:
+    def _set_ids(self, ids: bool, id_dropout: float, neighbours: int) -> None:
         """Raise UserError where there is nothing to drop."""
         self.ids = self.by_id = ids
-        self.id_dropout = id_dropout
+        self.id_dropout, self.neighbours = id_dropout, neighbours
         if id_dropout and not ids:
             raise UserError(
                 f"item.id_dropout={id_dropout}: items have no vectors of their own to drop: "
@@ -214,18 +216,21 @@ class OwnIds(ItemNode):
 
     Args:
         dropout: probability that an item goes without it for a training step.
+        neighbours: known items that are most alike by the other parts, of whose own vectors a new
+            item has the mean; 0: it has none.
     """
 
     by_id = learnt = True
-    reads_new = True  # which have none of their own, as items without training events
+    reads_new = True  # which have none of their own, and take the neighbours'
     title = "ids"
 
-    def __init__(self, dropout: BelowOne = 0.0) -> None:
-        self.dropout = dropout
+    def __init__(self, dropout: BelowOne = 0.0, neighbours: NonNegativeInt = NEIGHBOURS) -> None:
+        self.dropout, self.neighbours = dropout, neighbours
 
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """The table of own vectors."""
-        return OwnVectors(schema, dim, self.dropout, None if reading is None else reading.trained)
+        trained = None if reading is None else reading.trained
+        return OwnVectors(schema, dim, self.dropout, trained, self.neighbours)
 
 
 class Custom(ItemNode):

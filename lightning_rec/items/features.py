@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from lightning_rec.data.clicks import columns as cells
 from lightning_rec.data.names import no_column
@@ -17,6 +17,7 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.items.base import Described, Reading
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.models.items.features import FeatureItems, ItemFeatures, Joined
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.ranges import BelowOne
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Features(Described):
         joined: ``sum`` of the columns' vectors, or ``concat``, a linear map of them all.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
     learnt = True
@@ -55,11 +57,12 @@ class Features(Described):
         joined: Joined = "sum",
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
     ) -> None:
         self.columns = None if columns is None else [*columns]
         self.categories, self.bins = [*categories], bins
         self.min_items, self.joined = min_items, joined
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
         self.template = "".join(f"{{{name}}}" for name in columns or ()) or None
         self.title = f"{listed(columns) if columns else 'features'}{' and ids' if ids else ''}"
 

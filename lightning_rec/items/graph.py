@@ -3,13 +3,14 @@
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lightning_rec.data.given_vectors import Missing
 from lightning_rec.data.graphs.learn import Embedding, Settings, entity_vectors
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import OfVectors, Reading
 from lightning_rec.items.vectors import known_vectors
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.vectors import VectorSource
 from lightning_rec.ranges import BelowOne
 
@@ -36,6 +37,7 @@ class Graph(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
     choice = "graph"
@@ -58,6 +60,7 @@ class Graph(OfVectors):
         whiten: bool = True,
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
     ) -> None:
         if model == "rotate" and dim % 2:
             raise UserError(
@@ -67,7 +70,7 @@ class Graph(OfVectors):
             model, dim, epochs, batch_size, negatives, margin, norm, temperature, lr, held_out, seed
         )
         self.missing, self.whiten = missing, whiten
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
         self.title = f"a knowledge graph{' and ids' if ids else ''}, learnt by {model}"
 
     def read(self, reading: Reading) -> VectorSource | None:

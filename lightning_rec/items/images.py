@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from pydantic import NonNegativeInt
 
 from lightning_rec.data.given_vectors import Missing
 from lightning_rec.data.pictures import files_of
@@ -10,6 +11,7 @@ from lightning_rec.items.base import OfVectors, Reading
 from lightning_rec.items.vectors import known_vectors
 from lightning_rec.language.hub import find_model
 from lightning_rec.language.vision import load_vision, picture_vectors
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.vectors import VectorSource
 from lightning_rec.ranges import BelowOne
 
@@ -27,6 +29,7 @@ class Images(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
     choice = "images"
@@ -41,11 +44,12 @@ class Images(OfVectors):
         whiten: bool = True,
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
     ) -> None:
         self.path, self.name, self.column, self.missing = Path(path), encoder, column, missing
         self.normalize, self.whiten = normalize, whiten
         self.template = None if column is None else f"{{{column}}}"
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
         self.title = f"pictures{' and ids' if ids else ''}, read by {encoder}"
 
     def read(self, reading: Reading) -> VectorSource | None:

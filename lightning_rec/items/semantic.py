@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from lightning_rec.data.semantic.table import read
@@ -12,6 +13,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.items.base import Described, Reading
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.models.items.codes import CodedItems
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.ranges import BelowOne
 
 
@@ -22,14 +24,21 @@ class SemanticIds(Described):
         path: the folder of the table.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
     choice: ClassVar[str] = "semantic_ids"
 
-    def __init__(self, path: str, ids: bool = False, id_dropout: BelowOne = 0.0) -> None:
+    def __init__(
+        self,
+        path: str,
+        ids: bool = False,
+        id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
+    ) -> None:
         self.path = path
         self.title = f"semantic ids{' and ids' if ids else ''} of {Path(path).name}"
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
 
     def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """A vector for each code."""

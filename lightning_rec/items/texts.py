@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Frozen
@@ -19,6 +19,7 @@ from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsVectors, SequenceModel
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.text import Latest, ReadTexts
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, Whitened, whitening
 from lightning_rec.ranges import BelowOne
@@ -38,6 +39,7 @@ class Texts(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a step of training.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
         cache_gb: most that the states below the lowest tuned layer may take on disk; else they
             are computed at each step.
         step_gb: about what a step of tuning may keep of the states of layers; those of further
@@ -60,6 +62,7 @@ class Texts(OfVectors):
         whiten: bool = True,
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
         cache_gb: PositiveFloat = 8.0,
         step_gb: PositiveFloat = 1.0,
         texts_a_step: PositiveInt | None = None,
@@ -68,7 +71,7 @@ class Texts(OfVectors):
         self.pooling, self.normalize = pooling, normalize
         self.whiten, self.cache_gb = whiten, cache_gb
         self.memory, self.texts_a_step = step_gb * 2**30, texts_a_step
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
         self.languages = [self]
         self.title = f"texts{' and ids' if ids else ''}, read by {encoder}"
 

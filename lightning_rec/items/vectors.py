@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import OfVectors, Reading
+from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
 from lightning_rec.ranges import BelowOne
 
@@ -24,6 +26,7 @@ class Vectors(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
     choice = "vectors"
@@ -38,11 +41,12 @@ class Vectors(OfVectors):
         whiten: bool = True,
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        neighbours: NonNegativeInt = NEIGHBOURS,
     ) -> None:
         self.path, self.item_ids = Path(path), None if item_ids is None else Path(item_ids)
         self.id_column, self.vector_column, self.missing = id_column, vector_column, missing
         self.whiten = whiten
-        self._set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout, neighbours)
         self.title = f"vectors{' and ids' if ids else ''} of {self.path.name}"
 
     def read(self, reading: Reading) -> VectorSource | None:

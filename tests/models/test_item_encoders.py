@@ -18,7 +18,7 @@ from lightning_rec.language.cached import agrees, read_lower, read_vectors
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
-from lightning_rec.models.items import base
+from lightning_rec.models.items import base, ids
 from lightning_rec.models.items import vectors as item_vectors
 from lightning_rec.models.items.base import ComputedItems, ItemEncoder
 from lightning_rec.models.items.ids import Ids, OwnVectors
@@ -232,6 +232,55 @@ def test_items_go_without_their_own_vectors_as_often_as_asked() -> None:
     assert torch.equal(items(asked), items(asked))  # one and the same within a step
     with torch.no_grad():
         torch.testing.assert_close(items.eval()(asked) - read, ids.own(asked))
+
+
+@pytest.mark.parametrize("blocks", [2**24, 8])
+def test_a_new_item_has_the_vectors_of_those_it_is_like(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ids, "_PAIRS", blocks)
+    schema, trained, number = Schema(12, 4, 1), 8, 3
+    drawn = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+    told = {"ids": True, "schema": schema, "trained": trained}
+    items = encoder_of(KnownVectors(drawn), **told, neighbours=number)
+    text, own = (items.get_submodule(f"parts.{name}") for name in ("text", "ids"))
+    assert isinstance(own, OwnVectors)
+    assert isinstance(text, Projected)
+    nn.init.normal_(own.own.weight[:trained])
+    before = own.own.weight.detach().numpy().copy()
+    with torch.no_grad():
+        described = text.vectors(torch.arange(12)).numpy()
+        unit = described / np.linalg.norm(described, axis=1, keepdims=True)
+        wanted = described + before
+        for new in range(trained, 12):
+            cosine = unit[:trained] @ unit[new]
+            near = np.argsort(-cosine)[:number]
+            weight = np.exp(cosine[near] / 0.1)
+            wanted[new] += weight / weight.sum() @ before[near]
+        in_training = items(torch.arange(12)).numpy()
+        np.testing.assert_allclose(in_training, described + before, atol=1e-6)
+        items.eval()
+        np.testing.assert_allclose(items.table().numpy(), wanted, atol=1e-5)
+        asked = torch.tensor([9, 1, 11, 12])
+        rows = np.vstack([wanted[[9, 1, 11]], np.zeros(8)])  # padding
+        np.testing.assert_allclose(items(asked).numpy(), rows, atol=1e-5)
+        assert torch.equal(own.table() + text.table(), items.table())  # each part by itself
+        np.testing.assert_array_equal(own.own.weight.numpy(), before)
+    some = torch.tensor([1, 9, 11])
+    given = items.of_codes(some)  # with gradients
+    np.testing.assert_allclose(given.detach().numpy(), wanted[some.numpy()], atol=1e-5)
+
+
+def test_an_item_of_which_nothing_is_known_has_no_neighbours() -> None:
+    drawn = torch.randn(5, 4)
+    drawn[4] = 0
+    items = encoder_of(KnownVectors(drawn), ids=True, trained=3, neighbours=2).eval()
+    assert items.table()[3].any()
+    assert not items.table()[4].any()
+    none = encoder_of(KnownVectors(drawn), ids=True, trained=3, neighbours=0).eval()
+    text = none.get_submodule("parts.text")
+    assert isinstance(text, Projected)
+    assert torch.equal(none.table()[3:], text.table()[3:])
 
 
 def test_blocks_hold_all_texts_and_few_tokens() -> None:

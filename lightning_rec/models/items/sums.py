@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.split import Schema
 from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.models.items.ids import OwnVectors
 from lightning_rec.models.layers import module_dict
 
 
@@ -34,6 +35,10 @@ class Sum(ComputedItems):
         super().__init__(schema, dim)
         self.parts = module_dict(parts)
         self.by_id = any(part.by_id for part in parts.values())
+        self.described = tuple(part for part in parts.values() if not part.by_id)  # by all but ids
+        for part in parts.values():
+            if isinstance(part, OwnVectors) and self.described:
+                part.described = self._described
         self.gate = nn.Linear(dim * len(parts), len(parts)) if gate else None
         self.join = nn.Linear(dim * len(parts), dim) if concat else None
 
@@ -56,7 +61,7 @@ class Sum(ComputedItems):
 
     def of_codes(self, codes: Tensor) -> Tensor:
         """Int64 [n], rising -> float [n, D]."""
-        vectors = [part.of_codes(codes) for part in self.parts.values()]
+        vectors = [_vectors(part, codes) for part in self.parts.values()]
         if self.join is not None:
             real = (codes != self.num_items)[:, None]  # padding stays 0
             joined: Tensor = self.join(torch.cat(vectors, dim=1))
@@ -65,6 +70,10 @@ class Sum(ComputedItems):
             return sum(vectors[1:], vectors[0])
         weight: Tensor = self.gate(torch.cat(vectors, dim=1)).softmax(dim=1)  # [n, P]
         return (weight[:, :, None] * torch.stack(vectors, dim=1)).sum(dim=1)
+
+    def _described(self, codes: Tensor) -> Tensor:
+        """What items are known by but for their ids, summed: int64 [n], rising -> float [n, D]."""
+        return torch.stack([_vectors(part, codes) for part in self.described]).sum(dim=0)
 
     def sparse_gradients(self) -> None:
         """Give the tables of ids among the parts sparse gradients."""
@@ -75,3 +84,10 @@ class Sum(ComputedItems):
         """Each part keeps what it read as it is now."""
         for part in self.parts.values():
             part.freeze_source()
+
+
+def _vectors(part: ComputedItems, codes: Tensor) -> Tensor:
+    """Vectors of rising codes; in evaluation out of those of all items, which are made once."""
+    once = not (part.training or torch.is_grad_enabled())
+    made: Tensor = part(codes) if once else part.of_codes(codes)
+    return made
