@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import typing
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from lightning_rec import trust
@@ -90,12 +91,26 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
             details = [detail for detail in details if detail["loc"][:1] == inner]
         if details[0]["type"] == "string_type" and (told := misread(f"{node}.{key}", value)):
             raise told from None
+        if made := _made_of(annotation):
+            if not isinstance(value, dict):
+                keys = f"made of keys, {{KEY: VALUE}}, of which there are {listed(made, 20)}"
+                one = [each["ctx"]["expected"] for each in details if "expected" in each["ctx"]]
+                raise UserError(
+                    f"{node}.{key}={value}: it is {' or '.join([*one, keys])}."
+                ) from None
+            details = [each for each in details if each["type"] != "literal_error"]
         named = ("missing", "unexpected_keyword_argument")  # they are about a key
         reasons = dict.fromkeys(
             f"{each['msg']}: {each['loc'][-1]}" if each["type"] in named else each["msg"]
             for each in details
         )
         raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
+
+
+def _made_of(annotation: Any) -> list[str]:
+    """The keys of the dataclass that an annotation names, perhaps beside others."""
+    kinds = [annotation, *typing.get_args(annotation)]
+    return [field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)]
 
 
 def misread(key: str, value: Any) -> UserError | None:

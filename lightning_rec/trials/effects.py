@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.errors import UserError, listed, suggest
-from lightning_rec.trials.bootstrap import interval_of
+from lightning_rec.trials.bootstrap import Resampled, resampled
 from lightning_rec.trials.sequential import Always, always
 
 Floats = NDArray[np.float64]
@@ -100,7 +100,7 @@ def compare_variants(
         covariate: a column from before the experiment; what it explains of the value is taken off
             (CUPED; Deng, Xu, Kohavi & Walker, WSDM 2013).
         shares: the share of users that each variant was to have; equal ones if nothing is said.
-        method: of the intervals; ``bootstrap`` draws users with replacement, percentiles of 2,000.
+        method: of the intervals and p; ``bootstrap`` draws users with replacement, 2,000 times.
         level: of intervals.
         planned: users at which the always-valid interval is tightest.
         seed: of the bootstrap.
@@ -127,11 +127,10 @@ def compare_variants(
     arms = [_arm(name, float(ratio), each) for name, ratio, each in told]
     effects = [_effect(arms[0], arm, level, planned) for arm in arms[1:]]
     if method == "bootstrap":
-        drawn = list(zip(values, under, before, strict=True))
+        drawn = list(zip(values, under, [each - centre for each in before], strict=True))
         effects = [
-            replace(effect, low=low, high=high)
+            _by_draws(effect, resampled(drawn[0], other, slope, level, seed))
             for effect, other in zip(effects, drawn[1:], strict=True)
-            for low, high in [interval_of(drawn[0], other, slope, level, seed)]
         ]
     ratio_p = _shares_p([arm.users for arm in arms], names, shares)
     return Test(arms, _holm(effects), ratio_p, kept)
@@ -191,6 +190,12 @@ def _effect(control: Arm, arm: Arm, level: float, planned: float) -> Effect:
         half = float(stats.norm.ppf((1 + level) / 2)) * spread
         lift, lows, highs = ratio - 1, ratio - 1 - half, ratio - 1 + half
     return Effect(arm.variant, difference, error, low, high, p, ever, lift, lows, highs)
+
+
+def _by_draws(effect: Effect, drawn: Resampled) -> Effect:
+    lows = (None, None) if effect.lift is None else drawn.lift
+    told = replace(effect, low=drawn.low, high=drawn.high, p=drawn.p)
+    return replace(told, lift_low=lows[0], lift_high=lows[1])
 
 
 def _holm(effects: list[Effect]) -> list[Effect]:

@@ -104,6 +104,11 @@ def test_what_cannot_be_is_told(small: list[str], refused: Refused, graph: str) 
     lacking = ["item.missing=refuse", *QUICK]
     told = refused("train", *small, "model=sasrec", "item=graph", graph, *lacking)
     assert "says nothing of 2 of 40 items, such as i3" in told
+    told = refused("train", "data=ml_100k", "data.graph=freebase", "model=kgat")
+    assert "data.graph=freebase: it is 'recbole' or made of keys" in told
+    assert "of which there are triples, links" in told
+    told = refused("train", "data=ml_100k", "data.graph={triple: a.kg}", "model=kgat")
+    assert "Field required: triples, Unexpected keyword argument: triple." in told
 
 
 def test_models_of_clicks_take_entities_as_well(

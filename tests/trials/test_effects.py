@@ -85,6 +85,12 @@ def test_a_bootstrap_of_users_agrees_with_the_delta_method() -> None:
         width = by_formula.high - by_formula.low
         assert drawn.low == pytest.approx(by_formula.low, abs=0.06 * width)
         assert drawn.high == pytest.approx(by_formula.high, abs=0.06 * width)
+        assert drawn.p == pytest.approx(by_formula.p, abs=0.02)
+        assert drawn.lift_low == pytest.approx(by_formula.lift_low, abs=0.03)
+        assert drawn.lift_high == pytest.approx(by_formula.lift_high, abs=0.03)
+        assert (drawn.low, drawn.lift) != (by_formula.low, None)
+    few = frame.filter(pl.col("value") > 0).with_columns(value=pl.col("value") * 0 + 1)
+    assert compare_variants(few, method="bootstrap").effects[0].p == 1  # nothing differs
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
