@@ -1,9 +1,12 @@
 """Text that a terminal does not obey, and standard streams that may be closed or full."""
 
 import io
+import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +22,20 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """The same in a single line: titles have their place in a table."""
     return visible(text.replace("\n", "\\n"))
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Let loggers tell of errors alone."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class Tolerant:

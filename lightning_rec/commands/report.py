@@ -1,6 +1,5 @@
 """``lightning-rec report FOLDER …``: one page of HTML to look at, and plots for a paper."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.runs.sweeps import PLAN
 from lightning_rec.screen import Screen
+from lightning_rec.streams import quiet
 
 HELP = """\
 A page of HTML, in one file that needs no network: the table with paired tests,
@@ -84,8 +84,6 @@ def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> i
     paths += [Path(path) for of in titled for path in of]
     if missing := [path for path in paths if not path.exists()]:
         raise UserError(f"There is no file or folder {missing[0]}.")
-    reading = logging.getLogger("lightning_rec.lab.reading")
-    level = reading.level
 
     def page(version: str) -> str:
         completed = any(_completed(path) for path in paths)
@@ -93,11 +91,8 @@ def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> i
         return render(made, searches, said.get("title", ""), version, of_jobs(paths))
 
     console = Screen()
-    reading.setLevel(logging.ERROR)  # each look would tell again of each run that goes on
-    try:
+    with quiet("lightning_rec.lab.reading"):  # each look would tell again of each run that goes on
         watch(Watched(page), paths, port, lambda told: console.print(told, highlight=False))
-    finally:
-        reading.setLevel(level)
     return 0
 
 

@@ -1,8 +1,7 @@
 """The stages of a pipeline: each is made once, in a folder that its config and its data name."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from lightning_rec.problems.pipelines import PipelinedSequences
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.logs import logging_to
+from lightning_rec.streams import quiet
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def make(
     elif asked.ranker is not None:
         pipelines.check_trained_here(members)
         before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
-        with _once(), logging_to(None):  # Lightning's own lines are left out, as in training
+        # Of the data the run of the pipeline tells; Lightning's own lines are left out everywhere.
+        with quiet("lightning_rec.data"), logging_to(None):
             table = _candidates(members, before, quotas, asked, kept)
         facts = read_json(table.parent / FACTS)
         ranker = _ranker(table, facts["features"], asked, kept)
@@ -118,18 +119,6 @@ def _trained(folder: Path, cfg: DictConfig, said: list[str], watch: Callback | N
         training.resume(folder, [], watch)
 
 
-@contextmanager
-def _once() -> Iterator[None]:
-    """Leave out what is told of the data, which the run of the pipeline itself tells."""
-    logger = logging.getLogger("lightning_rec.data")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _earlier(name: str, path: Path, asked: Asked, stages: Path) -> Path:
     """The run of a retriever that knows nothing of the ranker's targets."""
     run = RunFolder.open(path)
@@ -137,7 +126,7 @@ def _earlier(name: str, path: Path, asked: Asked, stages: Path) -> Path:
     folder = (stages / f"{name}-{pipelines.key_of_run(cfg, run)}").absolute()
     cfg.run_dir, cfg.tracking.name = str(folder), None
     said = f"protocol.earlier={config.as_override(cfg.protocol.earlier)}"
-    with _once():
+    with quiet("lightning_rec.data"):
         _trained(folder, cfg, [*run.card.get("overrides", []), said], Callback())
     return folder
 

@@ -3,7 +3,6 @@
 Opset and arithmetic are the exporter's; ``tests/shrink`` holds what runs against torch.
 """
 
-import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import atomic_path
 from lightning_rec.models import kernels
 from lightning_rec.shrink.plain import Plain
+from lightning_rec.streams import quiet
 
 MOST_ROWS = 2**20  # of a batch
 
@@ -106,16 +106,11 @@ class Session:
 def _quiet() -> Iterator[None]:
     """Let the exporter and the quantiser not tell of themselves."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root", "")
-    before = {name: logging.getLogger(name).level for name in names}
     told = os.environ.get("TORCH_LOGS")
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet(*names):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
         if told is not None:
             os.environ["TORCH_LOGS"] = told
