@@ -118,7 +118,9 @@ class InnerProduct(SequenceModel):
 
 @runtime_checkable
 class Fitted(Protocol):
-    """A model that reads the training events at once, before or instead of gradient steps."""
+    """A model, or an objective, that reads the training events at once, before or instead of
+    gradient steps.
+    """
 
     def fit(self, split: Split) -> None:
         """Fit on the training events of ``split``, and on them alone."""

@@ -202,6 +202,8 @@ class Sequences(Problem[AuditedLog]):
         if self.learn == "target" and isinstance(model, Fitted):
             log.warning("%s counts events of all behaviors: task.learn=target is ignored.",
                         type(model).__name__)  # fmt: skip
+        if isinstance(self.objective, Fitted):
+            self.objective.fit(split)
         loss = self.make_loss(split=split)
         adapted = None if reading is None else reading.tuned
         return self.task(self._steps(loaded), model, loss, self.objective, adapted)
