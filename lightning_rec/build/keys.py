@@ -152,6 +152,7 @@ class Keys(_Strict):
     method: Empty | None = None
     metrics: dict[str, Empty | None] | None = None
     negatives: Empty | None = None
+    augment: Empty | None = None
     encoder: EncoderKeys | None = None
     baseline: Empty | None
     callbacks: dict[str, Empty | None] | None = None

@@ -30,7 +30,9 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "Clicks": ("EnsembledClicks", "ClickEnsemble", ("probabilities", "scores")),
 }
 # Parts of the first member's config that trained it, which what joins it has none of.
-NONE = ("loss", "item", "adapter", "method", "negatives", "encoder", "baseline", "callbacks")
+NONE = (
+    "loss", "item", "adapter", "method", "negatives", "augment", "encoder", "baseline", "callbacks",
+)  # fmt: skip
 
 
 class Asked(NamedTuple):

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 L = TypeVar("L", bound=Audited[Any])
 
 TRIAL = 1000  # steps of a schedule that is tried out
-OPTIONAL = ("encoder", "negatives", "examples")  # keys that not every problem reads
+OPTIONAL = ("encoder", "negatives", "augment", "examples")  # keys that not every problem reads
 
 
 class Problem(ABC, Generic[L]):

@@ -14,14 +14,15 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.batches import BatchData
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
-from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError, quoting
 from lightning_rec.figures import declared, parse
+from lightning_rec.language.augment.texts import Augmentation
 from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.update import Before
@@ -32,6 +33,7 @@ from lightning_rec.models.text.matcher import CatalogueScorer, TextModel
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems import match_updating
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.match_texts import check_augment, learnt_texts, texts_of
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
@@ -59,6 +61,7 @@ class Matching(Problem[Audited[Matches]]):
         "model": ("matching",),
         "loss": ("matching",),
         "negatives": ("matching",),
+        "augment": ("matching",),
     }
     batches: ClassVar = MatchData
     metric: ClassVar = MatchMetrics
@@ -83,6 +86,8 @@ class Matching(Problem[Audited[Matches]]):
         negatives = config.plain(cfg.get("negatives")) or None
         self.check(negatives=negatives)
         _check_negatives(negatives, self.meta_model)
+        self.augment: Augmentation | None = self._built("augment", Augmentation)
+        check_augment(self.augment, self.meta_model, self.loss_class)
         _check_monitor(cfg, self.source, self.protocol)
         if cfg.baseline:
             self._part("baseline", "fit")
@@ -151,6 +156,14 @@ class Matching(Problem[Audited[Matches]]):
         if adapted is not None:
             adapted.report()
         return task
+
+    def begin(self, task: Task, data: BatchData, loaded: Audited[Matches]) -> dict[str, Any]:
+        """See :class:`Problem`; texts to learn from are read as they are to be changed."""
+        begun = super().begin(task, data, loaded)
+        if self.augment is not None:
+            assert isinstance(task.steps, MatchSteps)
+            task.steps.learnt = learnt_texts(self.augment, task.model, loaded.data)
+        return begun
 
     def before(self, loaded: Audited[Matches], folder: str) -> Before:
         """What a run of earlier pairs has learnt; see :func:`match_updating.before`."""
@@ -225,7 +238,7 @@ class Matching(Problem[Audited[Matches]]):
         live = {"matches": loaded.data, "positives": self.loss_class.positives, "by": None}
         if node.get("by"):
             model = config.build("negatives.by", node["by"])
-            live["by"] = make_retriever(model, *_texts(loaded), cache_dir())
+            live["by"] = make_retriever(model, *texts_of(loaded.data), cache_dir())
         return config.build("negatives", node, **live)
 
     def match_task(
@@ -246,15 +259,9 @@ class Matching(Problem[Audited[Matches]]):
             stage: MatchMetrics(pairs, cutoffs, stage in self.ranked, of, self.measured)
             for stage, of in slices.items()
         }
-        retriever = make_retriever(model, *_texts(loaded), cache_dir())
+        retriever = make_retriever(model, *texts_of(loaded.data), cache_dir())
         made = steps(retriever, metrics, pairs.scale, negatives, self.ranked)
         return self.task(made, model, loss, adapted=adapted)
-
-
-def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:
-    """All queries, and the texts of all items."""
-    pairs = loaded.data.pairs
-    return pairs.queries["query"].to_list(), render_template(pairs.items, "{title}")
 
 
 def _check_monitor(cfg: DictConfig, source: Any, protocol: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_rec.data.matching.batches import PairBatch, QueryBatch
+from lightning_rec.language.augment.texts import Learnt
 from lightning_rec.losses.matching import MatchLoss, PairInputs
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.matching import MatchMetrics, Scored, line
@@ -48,6 +49,7 @@ class MatchSteps(Steps):
         self.threshold: float | None = None  # until validation chooses one
         self.line: tuple[float, float] | None = None
         self.found: dict[str, Scored] = {}  # by stage
+        self.learnt: Learnt | None = None  # the texts of training, where they are changed for it
 
     def before_training_batch(self, task: Task, batch_idx: int) -> None:
         """Look for hard negatives at the start of an epoch, before it is reseeded."""
@@ -72,7 +74,7 @@ class MatchSteps(Steps):
         if self.negatives is not None:
             items = torch.cat([items, self.negatives.draw(batch.query).flatten()])
         assert isinstance(self.retriever, ExactRetriever | Reranker)
-        texts = self.retriever.texts
+        texts = self.learnt or self.retriever.texts
         queries = texts.queries.take(batch.query.cpu().numpy()).to(device)
         read = texts.items.take(items.clamp(min=0).cpu().numpy()).to(device)
         inputs = PairInputs(batch.query, items, queries, read, batch.gain)

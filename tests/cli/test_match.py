@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from cli.processes import command, read
 from omegaconf import OmegaConf
 
@@ -15,6 +16,8 @@ from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.data.sources.home_depot import HOME_DEPOT
 from lightning_rec.errors import UserError
+from lightning_rec.language.augment.texts import Augmented
+from lightning_rec.language.tokens import Tokens
 from lightning_rec.runs import checksums
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
@@ -176,16 +179,45 @@ def test_two_processes_give_the_figures_of_one(bi_encoder: list[str], tmp_path: 
     assert cli.run(["evaluate", f"run={folder}", *again]) == 0
 
 
-@pytest.mark.parametrize("negatives", [[], ["negatives=bm25"], ["negatives=self"]])
+@pytest.mark.parametrize(
+    "drawn", [[], ["negatives=bm25"], ["negatives=self"], ["augment=words", "negatives=bm25"]]
+)
 def test_resume_equals_an_unbroken_run(
-    bi_encoder: list[str], negatives: list[str], tmp_path: Path
+    bi_encoder: list[str], drawn: list[str], tmp_path: Path
 ) -> None:
-    kept = [*bi_encoder, *negatives, "schedule.decay=none", "schedule.warmup=0"]
+    kept = [*bi_encoder, *drawn, "schedule.decay=none", "schedule.warmup=0"]
     for name, epochs in (("whole", 4), ("broken", 2)):
         cli.run(["train", *kept, f"trainer.max_epochs={epochs}", f"run_dir={tmp_path / name}"])
     cli.run(["train", f"resume={tmp_path / 'broken'}", "trainer.max_epochs=4"])
     whole, broken = (read(tmp_path / name / "metrics.json") for name in ("whole", "broken"))
     assert whole == broken
+
+
+@pytest.mark.parametrize("model", ["bi_encoder", "cross_encoder"])
+def test_texts_are_changed_in_training_alone(
+    model: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [*request.getfixturevalue(model), "trainer.max_epochs=1"]
+    taken: list[bool] = []
+
+    def take(self: Augmented, which: np.ndarray) -> Tokens:
+        taken.append(torch.is_grad_enabled())  # as in no evaluation
+        return whole(self, which)
+
+    whole = Augmented.take
+    monkeypatch.setattr(Augmented, "take", take)
+    for name, more in {
+        "plain": [],
+        "changed": ["augment=words"],
+        "queries": ["augment=words", "augment.texts=[queries]"],
+    }.items():
+        taken.clear()
+        assert cli.run(["train", *kept, *more, f"run_dir={tmp_path / name}"]) == 0
+        assert all(taken)
+        assert bool(taken) == (name != "plain")
+    figures = [read(tmp_path / name / "metrics.json") for name in ("plain", "changed", "queries")]
+    assert len({each["val/pairs/auc"] for each in figures}) == 3
+    assert cli.run(["evaluate", f"run={tmp_path / 'changed'}"]) == 0
 
 
 def test_a_sweep_over_models_ends_in_one_table(

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from lightning_rec.language.augment.texts import Around
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.load import Language
 from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
@@ -71,8 +72,14 @@ class LanguageScorer(TextScorer):
 
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
         """Tokens of each text."""
-        longest = self.max_item_tokens if item else self.max_query_tokens
-        return tokenize(texts, self.tokenizer, longest, self.special)
+        return tokenize(texts, self.tokenizer, self._longest(item), self.special)
+
+    def around(self, *, item: bool) -> Around:
+        """What stands around the tokens of a text, and how long it may be."""
+        return Around.of(self.tokenizer, self._longest(item), self.special)
+
+    def _longest(self, item: bool) -> int:
+        return self.max_item_tokens if item else self.max_query_tokens
 
 
 class CatalogueScorer(TextScorer):

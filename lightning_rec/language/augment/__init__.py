@@ -1,0 +1,1 @@
+"""Augmentation: texts are changed for training, by words, whole batches at once."""
