@@ -60,7 +60,13 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
     ),
 }
 # Nodes that are called otherwise than the group that they are of.
-_ALIASES = {"baseline": "model", "by": "model", "first": "model"}
+_ALIASES = {
+    "baseline": "model",
+    "by": "model",
+    "first": "model",
+    "of": "data",
+    "under": "protocol",
+}
 _MAPPINGS = ("callbacks", "logger", "metrics")  # groups that take lists of choices
 _NAME = re.compile(r"(?!.*\b__)[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _TARGET = re.compile(r"^[ \t]*_target_:[ \t]*([\w.]+)", re.MULTILINE)

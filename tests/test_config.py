@@ -220,7 +220,7 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
     if data in CLICKS:
         choices += WITH.get(("model", model), [])
     choices.append(f"data={data}")
-    if data == "insurance_qa" and model in MATCH_MODELS:  # which has no judgements
+    if data in ("insurance_qa", "co_purchase") and model in MATCH_MODELS:  # without judgements
         choices += ["task.ranked=[val,test]", "monitor=val/ndcg@10"]
     if len(set(kinds(data, model))) == 2:
         with pytest.raises(UserError, match=r"data[=:].* holds .*(model=|data=)"):

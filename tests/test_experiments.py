@@ -54,6 +54,14 @@ def test_every_experiment_runs_for_a_step(
             f"data=pairs data.path={pairs_csv} data.query=term data.title=name data.item=sku "
             "data.relevance=grade data.positive_from=2.5 data.scale=[1,3] protocol.cutoffs=[1,5,10]"
         )
+    if "under" in composed.data:  # pairs of a log
+        log = (
+            f"path={log_csv} user=uid item=sku time=ts catalogue={catalogue_csv} "
+            "catalogue_item=sku catalogue_title=title"
+        )
+        table = " ".join(f"data.of.{each}" for each in log.split())
+        table = f"data@data.of=table {table} protocol.cutoffs=[1,5,10]"
+        table += ' data.template="{title}"'
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
     overrides += with_tiny(composed, tiny_bert, tiny_gpt)
     if "negatives" in (composed.get("loss") or {}):

@@ -10,6 +10,7 @@ from lightning_rec import config
 from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
+from lightning_rec.language.hub import find_model, learnt_of, pretrained_of
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
@@ -87,3 +88,43 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
                 f"{key}={folder} knew items by another catalogue than this run: train one with the "
                 "catalogue as it is now."
             )
+
+
+def check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
+    """Check what the language models that ``cfg`` reads with have learnt of what people did.
+
+    Raises UserError where that may be what is tested here: of the same data under another protocol,
+    or of another state of it; of rows of clicks also where it is not all before what is held out.
+    """
+    own = {
+        "name": loaded.name,
+        "data_hash": loaded.data_hash,
+        "protocol_hash": problem.protocol.hash(loaded.counts),
+    }
+    if hasattr(problem.source, "learnt"):  # pairs made of a log
+        own = problem.source.learnt()
+    held_out = getattr(loaded.data, "held_out_from", None)
+    for name in pretrained_of(cfg) if problem.name != "mlm" else ():  # which asks for no event
+        for before in learnt_of(find_model(name)):
+            told = f"The language model {name} has learnt of pairs of {before['name']}"
+            if before["data_hash"] == own["data_hash"] or before["name"] == own["name"]:
+                keys = ("data_hash", "protocol_hash")
+                if odd := next((key for key in keys if before[key] != own[key]), None):
+                    raise UserError(
+                        f"{told}, of another {odd} than this run's, so that it may have learnt "
+                        "what is tested here: pretrain it with data@data.of= and "
+                        "protocol@data.under= of data=co_purchase as data and protocol are here."
+                    )
+            elif problem.name == "click" and not _earlier(before["until"], held_out):
+                raise UserError(
+                    f"{told}, and whether all of it came before the rows that are held out here "
+                    "cannot be told, or it did not: split the rows by time "
+                    "(protocol=temporal_rows), and pretrain with protocol@data.under=temporal and "
+                    "the same quantiles."
+                )
+            else:
+                log.warning("%s, other data than these: are they of other people?", told)
+
+
+def _earlier(last: float | None, held_out: float | None) -> bool:
+    return last is not None and held_out is not None and last < held_out

@@ -13,10 +13,12 @@ from urllib.request import getproxies
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.kept import CHECKSUMS, broken
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import sha256_file
 
 RUN_MODEL = "language_model"  # the folder in that of a run
+LEARNT = "learnt.json"  # there, of which logs of events it has learnt
 _NEEDED = ("config.json", "model.safetensors")
 PREPROCESSOR = "preprocessor_config.json"  # how a vision model wants its pictures
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -97,7 +99,7 @@ def model_here(name: str) -> Path | None:
 def find_model(name: str, kind: str = "language model") -> Path:
     """The folder of a pretrained model, fetched if need be.
 
-    ``name``: a folder, that of a run of ``task=mlm``, an id of the hub, or the last part of an id
+    ``name``: a folder, that of a run that left one, an id of the hub, or the last part of an id
     that is known here; ``kind``: what it is, in words. Raises UserError, saying which files are
     wanted where, if there is none.
     """
@@ -107,7 +109,8 @@ def find_model(name: str, kind: str = "language model") -> Path:
         if not folder.is_dir():
             raise UserError(
                 f"The run {run} has no {RUN_MODEL}/: completed runs of task=mlm leave one, such as "
-                "experiment=mlm_catalogue_beauty."
+                "experiment=mlm_catalogue_beauty, and bi-encoders on data=co_purchase, such as "
+                "experiment=co_purchase_beauty."
             )
     if folder.is_dir():
         if not (folder / _NEEDED[0]).is_file():
@@ -125,6 +128,21 @@ def find_model(name: str, kind: str = "language model") -> Path:
     if name in KNOWN:
         return model_here(name) or KNOWN[name].files()[0].parent
     return _of_hub(name, kind)
+
+
+def pretrained_of(cfg: Any) -> list[str]:
+    """Names of the pretrained models, of language or vision, that a config reads with."""
+    item = cfg.get("item") or {}
+    nodes = (item, *(item.get("parts") or {}).values(), cfg.get("model") or {})
+    return [name for node in nodes if isinstance(name := node.get("encoder"), str)]
+
+
+def learnt_of(folder: Path) -> list[dict[str, Any]]:
+    """Logs of events that the language model in a folder has learnt of, with the cuts of each:
+    ``name``, ``data_hash``, ``protocol_hash``, and ``until``, the time of the last event, or None.
+    """
+    path = folder / LEARNT
+    return list(read_json(path)["logs"]) if path.is_file() else []
 
 
 def fingerprint(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Load a pretrained language model and its tokenizer from a folder."""
 
 import logging
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -9,6 +10,7 @@ import torch
 
 from lightning_rec.documents import leaves, read_json, read_text
 from lightning_rec.errors import Quoting, UserError, listed
+from lightning_rec.files import write_json
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.hub import find_model, fingerprint, library
 from lightning_rec.language.words import WordModel, Words
@@ -112,6 +114,19 @@ def language_loader(*, meta: bool) -> Any:
     return lambda name, pooling, normalize: load_language(
         find_model(name), pooling, normalize, meta
     )
+
+
+def note_pooling(folder: Path, began: Path, pooling: Pooling | None = None) -> None:
+    """Note in ``folder`` how states become a vector, as sentence-transformers does; None notes what
+    ``began`` has noted.
+    """
+    if pooling is None and not (began / POOLING).is_file():
+        return
+    (folder / POOLING.parent).mkdir()
+    if pooling is None:
+        shutil.copy(began / POOLING, folder / POOLING)
+    else:
+        write_json(folder / POOLING, {key: way == pooling for key, way in _NOTED.items()})
 
 
 def refuse_elsewhere(folder: Path) -> None:

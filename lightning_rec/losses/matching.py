@@ -75,7 +75,7 @@ class InfoNCE(MatchLoss):
     def __init__(self, pairs: Pairs, temperature: PositiveFloat = 0.05) -> None:
         super().__init__()
         self.temperature, self.num_items = temperature, pairs.num_items
-        self.register_buffer("keys", torch.from_numpy(pairs.keys()), persistent=False)
+        self.register_buffer("keys", torch.from_numpy(pairs.no_negatives()), persistent=False)
 
     def compared(self, model: TextScorer, predictions: PairInputs) -> tuple[Tensor, Tensor]:
         """Logits of the batch's items, float [B, C], and each query's own item, int64 [B]."""

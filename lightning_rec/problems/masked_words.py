@@ -1,8 +1,7 @@
 """The problem of masked words: a language model goes on learning from the texts of a catalogue."""
 
-import shutil
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import polars as pl
 import torch
@@ -10,24 +9,23 @@ from omegaconf import DictConfig
 from pydantic import Field, PositiveFloat
 
 from lightning_rec import config
-from lightning_rec.adapters.base import AdaptedModule, Adapter
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.clicks.items import text_columns
 from lightning_rec.data.clicks.table import prepare_clicks
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.kept import seal
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.templates import render_template
 from lightning_rec.data.texts import RandomTexts, audit_texts
-from lightning_rec.errors import UserError
-from lightning_rec.files import atomic_folder, sha256_json, with_usual_modes
+from lightning_rec.files import sha256_json
 from lightning_rec.language.batches import SplitTexts, TextData
-from lightning_rec.language.hub import RUN_MODEL, find_model
-from lightning_rec.language.load import POOLING, words_loader
+from lightning_rec.language.hub import find_model
+from lightning_rec.language.load import words_loader
 from lightning_rec.language.tokens import tokenize
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.words import WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.left_language import check_adapter, leave
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.mlm import WordSteps
 
@@ -68,21 +66,8 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
             config.expect("baseline", config.plain(cfg.baseline), MaskedLM)
         self.meta_model = self._part("model", load_words=words_loader(meta=True))
         with torch.device("meta"):
-            adapted, kind = (
-                AdaptedModule(self.meta_model.words.body, self.adapter),
-                type(self.adapter),
-            )
-        if not adapted.names:
-            raise UserError(
-                f"adapter={kind.__name__} tunes nothing of the language model, which task=mlm is "
-                "about: say adapter=full, top_layers or lora."
-            )
-        if adapted.added and kind.merge is Adapter.merge:
-            raise UserError(
-                f"adapter={kind.__name__} puts something into the language model that cannot be "
-                "added to its weights, so that nothing else could read it: say adapter=full, "
-                "top_layers or lora."
-            )
+            adapted = AdaptedModule(self.meta_model.words.body, self.adapter)
+        check_adapter(adapted, self.adapter, "task=mlm")
         self.check()
 
     def known_figures(self) -> list[str]:
@@ -137,20 +122,10 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
     def save_artifacts(self, task: Task, folder: Path) -> None:
         """Write the language model, an adapter merged into its weights, and its tokenizer."""
         assert task.adapted is not None
-        if task.adapted.added:
-            task.adapted.merge()
-        saved, began = folder / RUN_MODEL, find_model(self.meta_model.name)
-        with atomic_folder(saved) as temporary:
-            assert isinstance(task.model, MaskedLM)
-            model: Any = task.model.words.model
-            model.save_pretrained(temporary)
-            self.meta_model.tokenizer.save_pretrained(temporary)
-            with_usual_modes(temporary)
-            if (began / POOLING).is_file():  # how its states become a vector
-                (temporary / POOLING.parent).mkdir()
-                shutil.copy(began / POOLING, temporary / POOLING)
-            seal(temporary)
-            shutil.rmtree(saved, ignore_errors=True)  # of this run, before it went on
+        assert isinstance(task.model, MaskedLM)
+        began = find_model(self.meta_model.name)
+        model, tokenizer = task.model.words.model, self.meta_model.tokenizer
+        leave(task.adapted, model, tokenizer, folder, began)
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""

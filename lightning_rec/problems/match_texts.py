@@ -1,7 +1,6 @@
 """The texts of matching: as they are, and as they are changed for training."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -9,7 +8,6 @@ from torch import nn
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.templates import render_template
-from lightning_rec.errors import UserError
 from lightning_rec.language.augment.texts import Augmentation, Learnt
 from lightning_rec.models.text.matcher import LanguageScorer
 
@@ -34,12 +32,3 @@ def learnt_texts(augment: Augmentation, model: nn.Module, matches: Matches) -> L
         )
     ]
     return Learnt(*read)
-
-
-def check_augment(augment: Augmentation | None, model: nn.Module, loss: Any) -> None:
-    """Raise UserError where texts are to be changed for a model that learns from none."""
-    if augment is not None and (not isinstance(model, LanguageScorer) or loss is None):
-        raise UserError(
-            f"augment changes texts that are learnt from, and {type(model).__name__} learns from "
-            "none: leave augment= out, or say model=bi_encoder, cross_encoder."
-        )

@@ -17,23 +17,25 @@ from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.batches import BatchData
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
-from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.errors import UserError, quoting
-from lightning_rec.figures import declared, parse
 from lightning_rec.language.augment.texts import Augmentation
+from lightning_rec.language.hub import find_model
 from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.update import Before
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
-from lightning_rec.models.text.matcher import CatalogueScorer, TextModel
+from lightning_rec.models.text.bi_encoder import BiEncoder
+from lightning_rec.models.text.matcher import TextModel
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems import match_updating
 from lightning_rec.problems.base import Problem
-from lightning_rec.problems.match_texts import check_augment, learnt_texts, texts_of
+from lightning_rec.problems.left_language import check_adapter, leave
+from lightning_rec.problems.match_checks import check_augment, check_monitor, check_negatives
+from lightning_rec.problems.match_texts import learnt_texts, texts_of
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
@@ -67,7 +69,7 @@ class Matching(Problem[Audited[Matches]]):
     metric: ClassVar = MatchMetrics
     predictor: ClassVar = MatchPredictor
     protocol: ByQuery
-    source: PairSource
+    source: Any  # a PairSource
 
     def __init__(
         self,
@@ -82,13 +84,16 @@ class Matching(Problem[Audited[Matches]]):
         self.first = self._first_run()
         self.meta_model = self.make_model(meta=True)
         with torch.device("meta"):
-            self.adapt(self.meta_model)
+            adapted = self.adapt(self.meta_model)
+        self.leaves = getattr(self.source, "pretrains", False) and self.meta_model.encodes
+        if self.leaves:
+            check_adapter(adapted, self.adapter, "data=co_purchase")
         negatives = config.plain(cfg.get("negatives")) or None
         self.check(negatives=negatives)
-        _check_negatives(negatives, self.meta_model)
+        check_negatives(negatives, self.meta_model)
         self.augment: Augmentation | None = self._built("augment", Augmentation)
         check_augment(self.augment, self.meta_model, self.loss_class)
-        _check_monitor(cfg, self.source, self.protocol)
+        check_monitor(cfg, self.source, self.protocol)
         if cfg.baseline:
             self._part("baseline", "fit")
 
@@ -190,6 +195,16 @@ class Matching(Problem[Audited[Matches]]):
         )
         return {"test_queries": tested, "items": items, TRAINED: learnt}
 
+    def save_artifacts(self, task: Task, folder: Path) -> None:
+        """Write the language model of a bi-encoder that was pretrained on pairs of a log."""
+        if not self.leaves:
+            return
+        assert isinstance(task.model, BiEncoder)
+        assert task.adapted is not None
+        text, learnt = task.model.text, [self.source.learnt()]
+        began = find_model(self.cfg.model.encoder)
+        leave(task.adapted, text.model, task.model.tokenizer, folder, began, text.pooling, learnt)
+
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
         shown = super().described()
@@ -262,30 +277,3 @@ class Matching(Problem[Audited[Matches]]):
         retriever = make_retriever(model, *texts_of(loaded.data), cache_dir())
         made = steps(retriever, metrics, pairs.scale, negatives, self.ranked)
         return self.task(made, model, loss, adapted=adapted)
-
-
-def _check_monitor(cfg: DictConfig, source: Any, protocol: Any) -> None:
-    """Raise UserError if what is monitored needs judgements that the data has not."""
-    figure = declared(cfg.get("metrics")).get(parse(cfg.monitor).figure)
-    judged = figure is not None and figure.section in ("judged", "pairs")
-    if not source.graded and protocol.validates and judged:
-        raise UserError(
-            f"Every pair of {source.name} is a relevant one, since no judgements are read, which "
-            f"data.relevance names in pairs of your own: monitor={cfg.monitor} says nothing. Say "
-            "'task.ranked=[val,test]' monitor=val/ndcg@10."
-        )
-
-
-def _check_negatives(node: dict[str, Any] | None, model: nn.Module) -> None:
-    """Raise UserError where hard negatives are found by what cannot rank the catalogue."""
-    if not node:
-        return
-    config.check("negatives", node)
-    if by := node.get("by"):
-        config.expect("negatives.by", by, CatalogueScorer)
-        config.check("negatives.by", by)
-    elif not isinstance(model, CatalogueScorer):
-        raise UserError(
-            f"negatives=self has {type(model).__name__} rank the catalogue, which it cannot: say "
-            "negatives=bm25."
-        )

@@ -25,7 +25,7 @@ from lightning_rec import config, trust
 from lightning_rec.documents import check_folder, check_places, config_yaml, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
-from lightning_rec.language.hub import find_model, fingerprint
+from lightning_rec.language.hub import find_model, fingerprint, pretrained_of
 from lightning_rec.passwords import hidden
 from lightning_rec.runs import card, checksums, provenance, weights
 from lightning_rec.runs.checkpoints import LAST, PREVIOUS
@@ -123,10 +123,7 @@ class RunFolder:
         Raises UserError if they are missing, or not those that the run was made with.
         """
         cfg, then = cfg or self.config, self.card.get("language_hash")
-        item = cfg.get("item") or {}
-        nodes = (item, *(item.get("parts") or {}).values(), cfg.get("model") or {})
-        names = [name for node in nodes if isinstance(name := node.get("encoder"), str)]
-        found = [fingerprint(find_model(name)) for name in names]
+        found = [fingerprint(find_model(name)) for name in pretrained_of(cfg)]
         now = sha256_json(found) if len(found) > 1 else next(iter(found), None)
         if now and then and now != then:
             raise UserError(

@@ -143,8 +143,9 @@ def _named(run: RunFolder, node: str) -> dict[str, str]:
     """The files that the config of a run names below a node, by dotted key."""
     tree: Any = OmegaConf.to_container(run.config, resolve=True)
 
-    def named(key: str) -> str:  # parts of a sum name files too
-        return key.rpartition(".")[2] if node == "item" else key.partition(".")[2]
+    def named(key: str) -> str:  # parts of a sum name files too, and a log that pairs are made of
+        below = key.partition(".")[2].removeprefix("of.")
+        return key.rpartition(".")[2] if node == "item" else below
 
     return {
         key: value
@@ -159,7 +160,7 @@ def _naming(run: RunFolder, path: Path) -> dict[str, str]:
         key: value
         for key, value in leaves(OmegaConf.to_container(run.config, resolve=True))
         if isinstance(value, str)
-        if key.rpartition(".")[2] in FOLDERS or key.startswith(f"{MEMBERS}.")
+        if key.rpartition(".")[2] in FOLDERS or key.startswith((f"{MEMBERS}.", "augment.translate"))
         if path.resolve().is_relative_to(Path(value).expanduser().resolve())
     }
 

@@ -45,7 +45,7 @@ class HardNegatives:
             raise ValueError(f"number={number} must not be more than depth={depth}")
         self.matches, self.number, self.depth = matches, number, depth
         self.by: TextRetriever | None = by
-        self.keys = torch.from_numpy(matches.pairs.keys(positives))
+        self.keys = torch.from_numpy(matches.pairs.no_negatives(positives))
         self.best: Tensor | None = None  # int64 [Q, depth], -1 for what may not be drawn
 
     def refresh(self, itself: TextRetriever, device: torch.device) -> None:

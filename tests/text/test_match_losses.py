@@ -24,7 +24,7 @@ class FewPairs:
 
     num_items = len(ITEMS)
 
-    def keys(self, positive: bool = True) -> np.ndarray:
+    def no_negatives(self, positive: bool = True) -> np.ndarray:
         return np.array(sorted(query * len(ITEMS) + item for query, item in RELEVANT))
 
 

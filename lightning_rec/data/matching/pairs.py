@@ -118,6 +118,18 @@ class Pairs(Prepared):
         keys = self.query * self.num_items + self.item
         return np.sort(keys[self.positive] if positive else keys)
 
+    def no_negatives(self, positive: bool = True) -> Ints:
+        """``keys(positive)``, and of pairs made of a log also each query beside the items that read
+        as it does, itself among them: int64 [S], sorted.
+        """
+        keys = self.keys(positive)
+        if not self.info.get("of_log"):
+            return keys
+        queries = self.queries.select(key=normalised(pl.col("query"))).with_row_index("q")
+        items = self.items.select(key=normalised(pl.col("title"))).with_row_index("i")
+        own = queries.join(items, on="key").select(pl.col("q", "i").cast(pl.Int64))
+        return np.union1d(keys, (own["q"] * self.num_items + own["i"]).to_numpy())
+
 
 def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
     """Read a source once and keep it below ``cache/prepared``. Queries that differ in case and
@@ -166,6 +178,7 @@ def _write(
     return {
         "data_hash": _data_hash(queries["key"], items, arrays, known),
         **known,
+        "of_log": getattr(source, "pretrains", False),
         "counts": {
             "rows": len(rows),
             "rows without a query": int(unasked.sum()),

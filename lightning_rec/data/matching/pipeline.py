@@ -14,6 +14,7 @@ def load_matches(source: PairSource, protocol: ByQuery, cache: Path) -> Audited[
     the protocol cannot be used, and LeakError where the audit fails.
     """
     matches = protocol.assign(prepare_pairs(source, cache))
+    audit = getattr(source, "audit", None)  # of pairs that are made of something else
     counts: dict[str, int] = dict(matches.pairs.info["counts"])
     for part in PARTS:
         counts[f"{part} queries"] = len(matches.part(part))
@@ -23,6 +24,6 @@ def load_matches(source: PairSource, protocol: ByQuery, cache: Path) -> Audited[
         data_hash=matches.pairs.info["data_hash"],
         data=matches,
         counts=counts,
-        facts=audit_matches(matches),
+        facts=audit_matches(matches) | (audit(matches.pairs) if audit is not None else {}),
         validates=len(matches.val) > 0,
     )
