@@ -21,6 +21,7 @@ VERBS = {
     "answer": "the stored answer to a question, or that nothing fits",
     "recommend": "the best items for users, histories, or a file of them",
     "similar": "items like an item, by model or text, or bought with it",
+    "explain": "paths in a knowledge graph from what a user had to what is for him",
     "popular": "the most popular items: decayed, by category, trending",
     "profile": "what a user is like: shares, drift, novelty, activity",
     "predict": "the probability, or score, of each row of a file",

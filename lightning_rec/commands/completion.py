@@ -80,6 +80,17 @@ OTHERS = {  # what further verbs take
     "answer": ("model=", "confidence=", "least=", "k=", "wording="),
     "recommend": ("model=", "user=", "history=", "k=", "seen=", *RULES, "overwrite=", "restart="),
     "similar": ("model=", "item=", "by=", "k=", *RULES[:3]),
+    "explain": (
+        "model=",
+        "user=",
+        "history=",
+        "item=",
+        "graph=",
+        "k=",
+        "paths=",
+        "hops=",
+        "names=",
+    ),
     "popular": (
         "model=",
         "k=",

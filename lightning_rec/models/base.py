@@ -163,6 +163,17 @@ class ReadsGraph(Protocol):
 
 
 @runtime_checkable
+class WeighsTriples(Protocol):
+    """A model that has learnt how much each triple of its graph counts."""
+
+    def weigh_triples(self, triples: Tensor) -> Tensor:
+        """How much each of all triples, int64 [T, 3], counts among the neighbours of its head, to
+        which also users belong: float [T]. Raises UserError where they join other entities than
+        those of training.
+        """
+
+
+@runtime_checkable
 class TwoPhases(Protocol):
     """A model each epoch of which ends with steps on something else than the events."""
 

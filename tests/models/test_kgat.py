@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.split import Histories, Schema, Split
+from lightning_rec.errors import UserError
 from lightning_rec.models.classic.kgat import KGAT
 from lightning_rec.models.classic.parts import training_matrix
 from lightning_rec.tasks.phases import second_phase
@@ -217,6 +218,27 @@ def test_two_relations_between_two_nodes_are_two_neighbours(leave_one_out: Split
     torch.testing.assert_close(model.graph.torch().to_dense(), total.detach(), atol=1e-6, rtol=1e-5)
     assert users + graph.num_entities == size
     assert len(model.edges.T) == len(model.graph.indices) + 1
+
+
+def test_triples_count_as_they_do_in_what_the_model_answers_with(leave_one_out: Split) -> None:
+    graph = graph_of(leave_one_out.num_items, doubled=True)
+    model = made(leave_one_out, graph)
+    model.update_attention()
+    loaded = KGAT(model.schema, DIM, K, (4, 3))
+    loaded.load_state_dict(model.state_dict())
+    users, facts = model.schema.num_users, torch.from_numpy(graph.triples)
+    weights = loaded.weigh_triples(facts)
+    scores = model._scores(model.edges).exp().detach()  # equation 5 by its letter
+    sums = torch.zeros(len(model.node.weight)).index_add_(0, model.edges[0], scores)
+    at = {
+        tuple(e): float(s / sums[e[0]]) for e, s in zip(model.edges.T.tolist(), scores, strict=True)
+    }
+    wanted = [at[h + users, r, t + users] for h, r, t in facts.tolist()]
+    torch.testing.assert_close(weights, torch.tensor(wanted))
+    other = graph_of(leave_one_out.num_items)
+    for triples in (torch.from_numpy(other.triples[1:]), facts + torch.tensor([0, 1, 0])):
+        with pytest.raises(UserError, match="another graph"):
+            loaded.weigh_triples(triples)
 
 
 def test_an_epoch_ends_with_steps_on_triples_and_new_attention(leave_one_out: Split) -> None:

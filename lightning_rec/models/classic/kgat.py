@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.graphs.negatives import Negatives
 from lightning_rec.data.split import Schema, Split
+from lightning_rec.errors import UserError
 from lightning_rec.models.classic.lightgcn import LightGCN
 from lightning_rec.models.classic.parts import Sparse, training_matrix
 from lightning_rec.models.layers import Dropout
@@ -133,17 +134,34 @@ class KGAT(LightGCN):
     @torch.no_grad()
     def update_attention(self) -> None:
         """Weigh edges by equations 4 and 5."""
-        score = self.node.weight.new_zeros(self.edges.shape[1])
+        self._weigh(_shares(self._scores(self.edges), self.edges[0], len(self.node.weight)))
+
+    @torch.no_grad()
+    def weigh_triples(self, triples: Tensor) -> Tensor:
+        """See :class:`WeighsTriples`. The weights are those that the model answers with: of two
+        nodes that several relations join it keeps their sum, which is shared as equation 5 does.
+        """
+        users, nodes = self.schema.num_users, len(self.node.weight)
+        edges = triples.T + torch.tensor([[users], [0], [users]])
+        row = torch.repeat_interleave(self.graph.indptr.diff().long())
+        kept, pair = row * nodes + self.graph.indices, edges[0] * nodes + edges[2]
+        facts = (row >= users) & (self.graph.indices >= users)
+        several, of = torch.unique(pair, return_inverse=True)
+        relations = len(self.relation.weight) - 1
+        if not torch.equal(kept[facts], several) or bool((edges[1] >= relations).any()):
+            raise UserError("This is another graph than the one that the run was trained with.")
+        return self.graph.values[facts][of] * _shares(self._scores(edges), of, len(several))
+
+    def _scores(self, edges: Tensor) -> Tensor:
+        """Equation 4 of edges, int64 [3, S]: float [S]."""
+        score = self.node.weight.new_zeros(edges.shape[1])
         for relation in range(len(self.relation.weight)):
-            own = (self.edges[1] == relation).nonzero()[:, 0]
-            used, place = torch.unique(self.edges[::2, own], return_inverse=True)
+            own = (edges[1] == relation).nonzero()[:, 0]
+            used, place = torch.unique(edges[::2, own], return_inverse=True)
             project = self.project.weight[relation].view(-1, self.relation_dim)
             h, t = (self.node.weight[used] @ project)[place]
             score[own] = torch.linalg.vecdot(t, (h + self.relation.weight[relation]).tanh())
-        head, nodes = self.edges[0], len(self.node.weight)
-        highest = score.new_full((nodes,), -torch.inf).scatter_reduce_(0, head, score, "amax")
-        share = (score - highest[head]).exp()
-        self._weigh(share / share.new_zeros(nodes).index_add_(0, head, share)[head])
+        return score
 
     def _weigh(self, weight: Tensor) -> None:
         """Give edges their weights, float [S]; several between two nodes are added."""
@@ -205,6 +223,13 @@ class KGAT(LightGCN):
             self._resize(len(nodes) - self.schema.num_users, len(relations))
             self.to(device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _shares(score: Tensor, group: Tensor, number: int) -> Tensor:
+    """The softmax of scores, float [S], over those of each of ``number`` groups, int64 [S]."""
+    highest = score.new_full((number,), -torch.inf).scatter_reduce_(0, group, score, "amax")
+    share = (score - highest[group]).exp()
+    return share / share.new_zeros(number).index_add_(0, group, share)[group]
 
 
 class _Product(torch.autograd.Function):
