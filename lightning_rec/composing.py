@@ -33,7 +33,12 @@ _HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandle
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _VARIABLES = ("HOME", "USER", "TMPDIR", "HOSTNAME")
 _PREFIXES = ("LIGHTNING_REC_", "SLURM_")
-_SEVERAL = re.compile(r"item=\[([\w\s,-]*)\]")
+_SEVERAL = re.compile(r"(data|item)=\[([\w\s,-]*)\]")
+_OF_SEVERAL = {"data": "joined", "item": "sum"}  # what their choices are parts of
+_ASKED = {
+    "data": "name the data sets that are joined, such as data=[beauty,toys_p5].",
+    "item": "name what items are known by, such as item=[ids,text].",
+}
 _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,{}\s]+)")
 
 
@@ -68,7 +73,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def load_configuration(self, *args: Any, **settings: Any) -> DictConfig:
         """Compose. Raises UserError if the config names what no config may."""
-        settings["overrides"] = overrides = parts_of_items(settings.get("overrides", ()))
+        settings["overrides"] = overrides = in_parts(settings.get("overrides", ()))
         for_mode = settings.get("validate_sweep_overrides") is False
         if for_mode and not self.own_folders and not any("hydra." in each for each in overrides):
             # Hydra composes the whole config once more to read hydra.mode, which ours do not set;
@@ -79,8 +84,9 @@ class CheckedLoader(ConfigLoaderImpl):
         return cfg
 
 
-def parts_of_items(overrides: Sequence[str]) -> list[str]:
-    """Overrides in which ``item=[ids,text]`` is the sum of these; see ``conf/item/sum.yaml``.
+def in_parts(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which ``item=[ids,text]`` is the sum of these, ``data=[beauty,toys_p5]`` the
+    data of both; see ``conf/item/sum.yaml`` and ``conf/data/joined.yaml``.
 
     Raises UserError where a part is named twice.
     """
@@ -90,13 +96,14 @@ def parts_of_items(overrides: Sequence[str]) -> list[str]:
         if named is None:
             found.append(override)
             continue
-        names = [name.strip() for name in named[1].split(",")]
+        group, names = named[1], [name.strip() for name in named[2].split(",")]
         if not all(names):
-            raise UserError(f"{override}: name what items are known by, such as item=[ids,text].")
+            raise UserError(f"{override}: {_ASKED[group]}")
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"{override}: {listed(doubled)} stands there twice.")
-        chosen = {name: "own" if name == "ids" else name for name in names}
-        found += ["item=sum", *(f"+item@item.parts.{k}={v}" for k, v in chosen.items())]
+        own = {"ids": "own"} if group == "item" else {}
+        parts = (f"+{group}@{group}.parts.{name}={own.get(name, name)}" for name in names)
+        found += [f"{group}={_OF_SEVERAL[group]}", *parts]
     return found
 
 

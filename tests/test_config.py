@@ -72,6 +72,7 @@ NEEDS_LANGUAGE = pytest.mark.usefixtures("tiny_minilm")
 IN_RUN = [("save_dir", None), ("dirpath", None)]  # set to the run folder's own
 # What a choice needs beside it to be valid.
 WITH = {
+    ("data", "joined"): ["+data@data.parts.a=beauty", "+data@data.parts.b=toys_p5"],
     ("data", "table"): ["data.path=log.csv", "data.user=u", "data.item=i"],
     ("data", "click_table"): [
         "data.path=clicks.csv",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -151,13 +151,19 @@ def frozen(cfg: DictConfig) -> DictConfig:
     settings = plain(cfg)
     # A run can be resumed and evaluated from any folder.
     for node, key in PATHS:
-        part = settings.get(node)
-        named = part.get(key) if isinstance(part, dict) else None
-        if not isinstance(named, str) or not named:
-            continue
-        # Elsewhere it may be the name of a model, of the hub or of ours.
-        if node in ("data", "encoder") or (named != "bm25" and Path(named).is_dir()):
-            part[key] = str(Path(named).absolute())
+        for part in _with_parts(settings.get(node)):
+            named = part.get(key)
+            if not isinstance(named, str) or not named:
+                continue
+            # Elsewhere it may be the name of a model, of the hub or of ours.
+            if node in ("data", "encoder") or (named != "bm25" and Path(named).is_dir()):
+                part[key] = str(Path(named).absolute())
     resolved = OmegaConf.create(settings)
     assert isinstance(resolved, DictConfig)
     return resolved
+
+
+def _with_parts(node: Any) -> list[dict[str, Any]]:
+    """A node, and those that are joined in it."""
+    every = [node, *(node.get("parts") or {}).values()] if isinstance(node, dict) else []
+    return [each for each in every if isinstance(each, dict)]

@@ -143,9 +143,11 @@ def _named(run: RunFolder, node: str) -> dict[str, str]:
     """The files that the config of a run names below a node, by dotted key."""
     tree: Any = OmegaConf.to_container(run.config, resolve=True)
 
-    def named(key: str) -> str:  # parts of a sum name files too, and a log that pairs are made of
-        below = key.partition(".")[2].removeprefix("of.")
-        return key.rpartition(".")[2] if node == "item" else below
+    def named(key: str) -> str:  # parts of a sum, of joined data, or what pairs are made of
+        own = key.removeprefix(f"{node}.").removeprefix("of.")
+        if own.startswith("parts."):
+            own = own.split(".", 2)[-1]
+        return own.rpartition(".")[2] if node == "item" else own
 
     return {
         key: value
