@@ -300,6 +300,20 @@ def test_in_batch_softmax_is_that_of_the_formula(positives: bool) -> None:
     assert float(loss) == pytest.approx(total / len(made.targets), rel=1e-5)
 
 
+def test_in_batch_softmax_may_count_targets_as_often_as_they_occur() -> None:
+    """As Yi et al. have it, log of the share subtracted; a query's own target counts once."""
+    counts = torch.arange(1, ITEMS + 1)
+    model, made = Table(), predictions()
+    loss = InBatch(split_of(SEEN, counts), positives=True, distinct=False)(model, made)
+    total = 0.0
+    for query, target in zip(made.queries, made.targets, strict=True):
+        scores = model.scores(query[None])[0] - (counts / counts.sum()).log()
+        others = [scores[item].exp() for item in made.targets if item != target]
+        total -= float((scores[target].exp() / (scores[target].exp() + sum(others))).log())
+    assert len(made.targets.unique()) < len(made.targets)
+    assert float(loss) == pytest.approx(total / len(made.targets), rel=1e-5)
+
+
 def test_in_batch_softmax_settles_where_the_full_one_does() -> None:
     """Items asked for at random: the scores that fit best are the logs of their shares."""
     counts = torch.arange(1, ITEMS + 1).pow(3)  # the last ones are in nearly every batch

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
+from lightning_rec.models.items.adaptors import AdaptorName, Experts, LinearMap, MakeAdaptor
 from lightning_rec.models.items.base import ComputedItems, ItemEncoder, item_encoders
 from lightning_rec.models.items.ids import NEIGHBOURS, Ids, Items, OwnVectors
 from lightning_rec.models.items.sums import Sum
@@ -61,7 +63,7 @@ class ItemNode(ABC):
     known by it that training did not have; ``template``: names the columns of the
     catalogue that are read, in braces; ``languages``: the nodes that read a language model;
     ``reads_graph``: whether the data has to have a knowledge graph; ``learnt``: whether its vectors
-    are what a model learns, so that there are none before training.
+    are what a model learns, so that there are none before training; ``adaptor``: what maps them.
     """
 
     kind: ClassVar[str] = "items"
@@ -72,6 +74,7 @@ class ItemNode(ABC):
     languages: Sequence[Any] = ()
     reads_graph: bool = False
     learnt: bool = False
+    adaptor: MakeAdaptor = LinearMap
 
     @property
     def pretrained(self) -> bool:
@@ -111,6 +114,8 @@ class ItemNode(ABC):
                 f"item=: {name} needs vectors of items before anything is learnt, and {self.title} "
                 "have none: say item=text, images, vectors or graph, alone."
             )
+        if isinstance(model, ReadsVectors) and self.adaptor is not LinearMap:
+            raise UserError(f"item.adaptor: {name} maps what describes items itself: say linear.")
         if model.second_table and encoder is not None and not encoder.by_id:
             raise UserError(
                 f"item=: {name} scores items by a second table of vectors of their own: say "
@@ -160,13 +165,19 @@ class OfVectors(Described):
         """Read the vectors; None if they come with the weights of a run that is restored."""
 
     def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
-        """A linear map of the vectors."""
+        """A learnt map of the vectors."""
 
         def read() -> VectorSource | None:
             assert reading is not None
             return self.read(reading)
 
-        return Projected(schema, dim, read)
+        return Projected(schema, dim, read, self.adaptor)
+
+    def _set_adaptor(self, adaptor: AdaptorName, experts: int, dropout: float) -> None:
+        """What maps the vectors."""
+        self.adaptor = LinearMap
+        if adaptor == "moe":
+            self.adaptor = partial(Experts, number=experts, dropout=dropout)
 
     def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
         """The vectors as they are."""

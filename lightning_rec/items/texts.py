@@ -19,6 +19,7 @@ from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsVectors, SequenceModel
+from lightning_rec.models.items.adaptors import AdaptorName
 from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.text import Latest, ReadTexts
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, Whitened, whitening
@@ -39,6 +40,9 @@ class Texts(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a step of training.
+        adaptor: what maps the vectors: ``linear``, or ``moe``, a mixture of experts.
+        experts: how many.
+        adaptor_dropout: of what each expert reads.
         neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
         cache_gb: most that the states below the lowest tuned layer may take on disk; else they
             are computed at each step.
@@ -66,11 +70,15 @@ class Texts(OfVectors):
         cache_gb: PositiveFloat = 8.0,
         step_gb: PositiveFloat = 1.0,
         texts_a_step: PositiveInt | None = None,
+        adaptor: AdaptorName = "linear",
+        experts: PositiveInt = 8,
+        adaptor_dropout: BelowOne = 0.2,
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
         self.pooling, self.normalize = pooling, normalize
         self.whiten, self.cache_gb = whiten, cache_gb
         self.memory, self.texts_a_step = step_gb * 2**30, texts_a_step
+        self._set_adaptor(adaptor, experts, adaptor_dropout)
         self._set_ids(ids, id_dropout, neighbours)
         self.languages = [self]
         self.title = f"texts{' and ids' if ids else ''}, read by {encoder}"

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import OfVectors, Reading
+from lightning_rec.models.items.adaptors import AdaptorName
 from lightning_rec.models.items.ids import NEIGHBOURS
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
 from lightning_rec.ranges import BelowOne
@@ -26,6 +27,9 @@ class Vectors(OfVectors):
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
         id_dropout: probability that an item goes without it for a training step.
+        adaptor: what maps the vectors: ``linear``, or ``moe``, a mixture of experts.
+        experts: how many.
+        adaptor_dropout: of what each expert reads.
         neighbours: known items most alike, of whose own vectors a new item has the mean; 0: none.
     """
 
@@ -41,11 +45,15 @@ class Vectors(OfVectors):
         whiten: bool = True,
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
+        adaptor: AdaptorName = "linear",
+        experts: PositiveInt = 8,
+        adaptor_dropout: BelowOne = 0.2,
         neighbours: NonNegativeInt = NEIGHBOURS,
     ) -> None:
         self.path, self.item_ids = Path(path), None if item_ids is None else Path(item_ids)
         self.id_column, self.vector_column, self.missing = id_column, vector_column, missing
         self.whiten = whiten
+        self._set_adaptor(adaptor, experts, adaptor_dropout)
         self._set_ids(ids, id_dropout, neighbours)
         self.title = f"vectors{' and ids' if ids else ''} of {self.path.name}"
 

@@ -1,9 +1,10 @@
 """Augmentations: other views of the same sequences, whole batches at once.
 
-The three operators of CL4SRec (Xie et al., ICDE 2022, arXiv:2010.14395, section III-C). Each takes
-item codes int64 [B, L], padded on the right, gives new ones of the same shape, and draws from
-torch's global generator. ``share`` is that of a sequence's items, rounded down to whole ones as in
-the paper; ``padding`` is the code that fills short sequences.
+The three operators of CL4SRec (Xie et al., ICDE 2022, arXiv:2010.14395, section III-C), and the
+item drop of UniSRec (Hou et al., KDD 2022, arXiv:2206.05941, section 2.2.2). Each takes item codes
+int64 [B, L], padded on the right, gives new ones of the same shape, and draws from torch's global
+generator. ``share`` is that of a sequence's items, rounded down to whole ones as in the paper;
+``padding`` is the code that fills short sequences.
 """
 
 import torch
@@ -26,6 +27,15 @@ def mask(items: Tensor, share: float, padding: int, mask: int) -> Tensor:
     order = torch.rand(items.shape, device=items.device).masked_fill(items == padding, 2.0)
     rank = order.argsort(dim=1).argsort(dim=1)
     return items.masked_fill(rank < number, mask)
+
+
+def drop(items: Tensor, chance: float, padding: int) -> Tensor:
+    """Leave out each item but the first by chance; the others move up."""
+    kept = torch.rand(items.shape, device=items.device) >= chance
+    kept[:, 0] = True
+    kept &= items != padding
+    order = torch.argsort(~kept, dim=1, stable=True)
+    return items.masked_fill(~kept, padding).gather(1, order)
 
 
 def reorder(items: Tensor, share: float, padding: int) -> Tensor:

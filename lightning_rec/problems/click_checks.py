@@ -56,6 +56,11 @@ def check_texts(cfg: DictConfig, fields: Fields) -> None:
             f"item.id_dropout={cfg.item.id_dropout} is for models of sequences; models of clicks "
             "have one vector for all items they do not know: set item.id_dropout=0."
         )
+    if cfg.item.get("adaptor") == "moe":
+        raise UserError(
+            "item.adaptor=moe is for models of sequences; those of clicks have linear maps: say "
+            "item.adaptor=linear."
+        )
     if (cfg.get("encoder") or {}).get("run"):
         raise UserError(
             "item=text and encoder.run=FOLDER both bring something that was trained before, and "

@@ -177,6 +177,7 @@ def test_loss_and_gradients_are_the_authors(
     for name, (weight, bias) in theirs.trs.items():
         part = getattr(model.item, "parts", {"seen": model.item})[name]
         assert isinstance(part, Projected)
+        assert isinstance(part.project, nn.Linear)
         pairs += [(part.project.weight, weight)]
         assert bias.grad is not None  # of the bias it is 0: the same number on both sides
         torch.testing.assert_close(part.project.bias.grad.double(), bias.grad, rtol=0, atol=1e-7)

@@ -55,6 +55,7 @@ def made(split: Split, folder: Path) -> VBPR:
 
 def of_map(model: VBPR) -> nn.Linear:
     assert isinstance(model.item, Projected)
+    assert isinstance(model.item.project, nn.Linear)
     return model.item.project
 
 

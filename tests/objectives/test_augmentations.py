@@ -94,3 +94,15 @@ def test_draws_repeat_with_the_seed_and_leave_the_batch_alone(name: str) -> None
     assert not torch.equal(results[0], results[2])
     same = OPERATORS[name](torch.arange(20).expand(50, -1), 0.6)
     assert len({tuple(row.tolist()) for row in same}) > 5
+
+
+@pytest.mark.parametrize("chance", SHARES[:-1])
+def test_dropped_items_are_gone_and_the_others_move_up(chance: float) -> None:
+    items, rows = batch()
+    found = without_padding(augmentations.drop(items, chance, PADDING))
+    gone = asked = 0
+    for row, kept in zip(rows, found, strict=True):
+        assert kept[0] == row[0]
+        assert kept == [item for item in row if item in set(kept)]
+        gone, asked = gone + len(row) - len(kept), asked + len(row) - 1
+    assert gone / asked == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / asked))

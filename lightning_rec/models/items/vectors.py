@@ -1,4 +1,4 @@
-"""Items known by vectors: those of their texts, or given ones, projected by a learnt linear map.
+"""Items known by vectors: those of their texts, or given ones, projected by a learnt map.
 
 Shapes: V = num_items, E = width of the vectors, D = dim, n = items asked for at once.
 """
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.split import Schema
-from lightning_rec.models.items.base import BLOCK_ITEMS, INIT_STD, ComputedItems, DescribedItems
+from lightning_rec.models.items.adaptors import Adaptor, LinearMap, MakeAdaptor
+from lightning_rec.models.items.base import BLOCK_ITEMS, ComputedItems, DescribedItems
 
 TINY = 1e-12  # a spread of nothing, for vectors of length 1
 
@@ -82,19 +83,26 @@ class EncodedVectors(VectorSource):
 
 
 class Projected(DescribedItems):
-    """A linear map of the vectors that describe the items.
+    """A learnt map of the vectors that describe the items.
 
     Args:
         read: makes the source of vectors when the model around the encoder is complete, since a
             language model that is tuned draws weights of its own; None if it comes with weights
             that are loaded next.
+        adaptor: makes the map.
     """
 
-    project: nn.Linear
+    project: Adaptor
 
-    def __init__(self, schema: Schema, dim: int, read: Callable[[], VectorSource | None]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int,
+        read: Callable[[], VectorSource | None],
+        adaptor: MakeAdaptor = LinearMap,
+    ) -> None:
         super().__init__(schema, dim)
-        self.read_source = read
+        self.read_source, self.adaptor = read, adaptor
         self.source: VectorSource | None = None
 
     def make_layers(self) -> None:
@@ -106,8 +114,7 @@ class Projected(DescribedItems):
     def draw_weights(self) -> None:
         """Draw the map, and the vector of the mask."""
         if self.source is not None:
-            nn.init.normal_(self.project.weight, std=INIT_STD)
-            nn.init.zeros_(self.project.bias)
+            self.project.draw()
         super().draw_weights()
 
     def vectors(self, codes: Tensor) -> Tensor:
@@ -123,7 +130,7 @@ class Projected(DescribedItems):
         self.source = KnownVectors(self.source.eval()(codes))
 
     def _take(self, source: VectorSource) -> None:
-        self.source, self.project = source, nn.Linear(source.width, self.dim)
+        self.source, self.project = source, self.adaptor(source.width, self.dim)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Given vectors come with the weights of a run."""

@@ -66,7 +66,7 @@ class S3Rec(NeuralSequenceModel):
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]: the states of the last layer."""
         items = histories.items
-        place_BLD = self.position(steps_back(items, self.schema.padding))
+        place_BLD = self.position(self.places(items))
         hidden_BLD = self.dropout(self.norm(self.embedded(histories) + place_BLD))
         visible = None if self.causal else (items != self.schema.padding)[:, None, None, :]
         for layer in self.layers[:-1]:
@@ -78,6 +78,10 @@ class S3Rec(NeuralSequenceModel):
         asked = gather(hidden_BLD, positions)[:, None]  # one query for each sequence
         last: Tensor = self.layers[-1](hidden_BLD, visible, asked)
         return last[:, 0]
+
+    def places(self, items: Tensor) -> Tensor:
+        """The position of each item, int64 [B, L]."""
+        return steps_back(items, self.schema.padding)
 
 
 class S3RecPretraining(S3Rec):
