@@ -68,7 +68,9 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
         # A run that was measured on a part of the data has that part in its hash.
         measured = recorded_hash(protocol, run.card.get("partial"))
         own = {"data_hash": loaded.data_hash, "protocol_hash": measured}
-        for name, value in own.items() if problem.method.same_data else ():
+        method = problem.method
+        alike = method.elsewhere and run.card.get("data_hash") == loaded.data_hash
+        for name, value in own.items() if method.same_data or alike else ():
             if run.card.get(name) != value:
                 raise UserError(
                     f"{key}={folder} has another {name} than this run, so that it may have been "

@@ -36,12 +36,14 @@ class Method:
     ``automatic``: whether Lightning calls backward and steps the optimizer; else :meth:`step` does
     so itself, as in Lightning's manual optimization. ``same_data``: whether the runs that it reads
     have to be of the same data and protocol; ``takes_weights``: whether it takes over their
-    weights by name, for which items, fields and columns have to be those of the runs as well.
+    weights by name, for which items, fields and columns have to be those of the runs as well;
+    ``elsewhere``: whether they are of other users and items.
     """
 
     automatic: ClassVar[bool] = True
     same_data: ClassVar[bool] = True
     takes_weights: ClassVar[bool] = False
+    elsewhere: ClassVar[bool] = False
 
     @property
     def reads(self) -> dict[str, str]:

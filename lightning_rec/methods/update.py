@@ -7,6 +7,7 @@ forgetting (experience replay: Rolnick et al., NeurIPS 2019, arXiv:1811.11682).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -36,6 +37,7 @@ class Before(NamedTuple):
     nearest: the codes there of the ``k`` known items whose texts are the nearest to each new
         item's, all -1 where it has no word of theirs: int64 [new, k].
     tuned: whether the weights of what an adapter tunes are among ``state``.
+    facts: what else the card is told of the run.
     """
 
     state: dict[str, Tensor]
@@ -46,6 +48,7 @@ class Before(NamedTuple):
     since: Ints
     nearest: Callable[[int], Ints]
     tuned: bool = False
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Batches(Protocol):
@@ -100,15 +103,18 @@ class Update(Method):
                 f"method.run={self.run} was trained on all that trains here: there is nothing new "
                 "to learn. Give the log as it is now, all of it: data.path=…."
             )
-        state = _carried(known, task.model, self)
+        state = carried(known, task.model, self.run, self.new)
         task.model.load_state_dict(state)
         if isinstance(task.model, Warmed):
             task.model.go_on()
         return {**known.arrived, f"new {data.trains}": new, f"replayed {data.trains}": replayed}
 
 
-def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tensor]:
-    """The state of ``model``, whatever the run knew taken over."""
+def carried(known: Before, model: nn.Module, run: str, begins: New) -> dict[str, Tensor]:
+    """The state of ``model``, whatever ``run`` knew taken over; ``begins``: see :class:`Update`.
+
+    Raises UserError if the weights are of another model.
+    """
     own = model.state_dict()
     trained = {name for name, each in model.named_parameters() if each.requires_grad}
     statistics = {
@@ -119,16 +125,16 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
     for name in trained | statistics:
         if name not in known.state:
             raise UserError(
-                f"method.run={method.run} has no {name}: it is of another model. Give the "
+                f"method.run={run} has no {name}: it is of another model. Give the "
                 "settings of its model, as train from=FOLDER does."
             )
         grows = known.growing.get(name) or _alike(known, name, own[name])
-        made = _placed(known, name, own[name], grows, method)
+        made = _placed(known, name, own[name], grows, begins)
         if made.shape != own[name].shape:
             raise UserError(
-                f"method.run={method.run} has {name} of {[*known.state[name].shape]}, this model "
-                f"of {[*own[name].shape]}: give the settings of its model, as train from=FOLDER "
-                "does."
+                f"method.run={run} has {name} of {[*known.state[name].shape]}, this model "
+                f"of {[*own[name].shape]}: give the settings of its model, and its "
+                "batches.max_len, as train from=FOLDER does."
             )
         own[name] = made.to(own[name])
     return own
@@ -155,7 +161,7 @@ def _alike(known: Before, name: str, fresh: Tensor) -> tuple[tuple[str, ...], ..
 
 
 def _placed(
-    known: Before, name: str, fresh: Tensor, grows: tuple[tuple[str, ...], ...], method: Update
+    known: Before, name: str, fresh: Tensor, grows: tuple[tuple[str, ...], ...], begins: New
 ) -> Tensor:
     """A weight of the run with a row for each item or user of now; as it is if it is of another
     shape.
@@ -175,18 +181,18 @@ def _placed(
             if new.any():
                 own = drawn[: len(codes)][new]
                 # Codes of semantic ids are no numbers to take means of: new items keep theirs.
-                fresh_ones = method.new == "draw" or new.all() or not body.is_floating_point()
-                body[new] = own if fresh_ones else _begun(known, what, rows, method)
+                fresh_ones = begins == "draw" or new.all() or not body.is_floating_point()
+                body[new] = own if fresh_ones else _begun(known, what, rows, begins)
             blocks.append(body)
             rows, drawn = rows[there:], drawn[len(codes) :]
         made = torch.cat([*blocks, rows]).movedim(0, dim)
     return made
 
 
-def _begun(known: Before, what: str, rows: Tensor, method: Update) -> Tensor:
+def _begun(known: Before, what: str, rows: Tensor, begins: New) -> Tensor:
     """What new items or users begin as, by the ``rows`` of the run."""
     mean = rows[known.codes[what][known.codes[what] >= 0]].mean(dim=0)
-    if method.new == "mean" or what != "item":
+    if begins == "mean" or what != "item":
         return mean
     nearest = torch.from_numpy(known.nearest(NEAREST))
     found = (nearest[:, 0] >= 0).view(-1, *[1] * mean.ndim)

@@ -53,6 +53,7 @@ class Problem(ABC, Generic[L]):
         name: what ``task=`` calls it.
         takes: the kinds of parts that it takes, by node of the config.
         required: nodes that must be there.
+        transfers: whether a model can begin with the weights of a run on other data.
         batches: what ``cfg.batches`` makes.
         measured: the metrics of the config, or the default ones where it has none.
         parts: all parts, by node, built or as a class; None for what is not there.
@@ -64,6 +65,7 @@ class Problem(ABC, Generic[L]):
     name: ClassVar[str]
     takes: ClassVar[Mapping[str, tuple[str, ...]]]
     required: ClassVar[tuple[str, ...]] = ()
+    transfers: ClassVar[bool] = False
     batches: ClassVar[type[BatchData]]
     metric: ClassVar[type[Collected[Any]]]  # collects what metrics are computed from
     predictor: ClassVar[type[Predictor] | None] = None  # what a finished run can be asked
@@ -83,6 +85,8 @@ class Problem(ABC, Generic[L]):
         self.protocol = self._part("protocol", "name", "settings", "hash")
         self.adapter: Adapter = self._built("adapter", Adapter) or Full()
         self.method: Method = self._built("method", Method, load=self._model_of) or Method()
+        if self.method.elsewhere and not self.transfers:
+            raise UserError("method=transfer is of task=sequence: its models alone go elsewhere.")
         self.loss_class: Any = None
         if loss := config.plain(cfg.get("loss")):
             config.check("loss", loss)

@@ -34,7 +34,7 @@ from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.problems import side, updating
+from lightning_rec.problems import side, transferring, updating
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.item_reading import (
     check_graph,
@@ -91,6 +91,7 @@ class Sequences(Problem[AuditedLog]):
     required: ClassVar = ("objective",)
     batches: ClassVar = SequenceData
     metric: ClassVar = RankingMetrics
+    transfers: ClassVar = True
     predictor: ClassVar = SequencePredictor
     protocol: SplitProtocol
     source: Source
@@ -241,11 +242,12 @@ class Sequences(Problem[AuditedLog]):
         return model
 
     def before(self, loaded: AuditedLog, folder: str) -> Before:
-        """What a run of an earlier state of the log knew; see :func:`updating.before`."""
+        """What a run of an earlier log knew, or one of other data; see :mod:`updating`."""
         side.refuse(self, "method.run: this model")
         if with_graph(None, loaded, self.items, self.meta_model):
             raise updating.graph_is_over()
-        return updating.before(self.cfg, loaded, folder, self.make_model)
+        known = transferring.elsewhere if self.method.elsewhere else updating.before
+        return known(self.cfg, loaded, folder, self.make_model)
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""

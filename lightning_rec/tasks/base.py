@@ -77,11 +77,15 @@ class Task(pl.LightningModule):
         self.make_optimizer, self.make_schedule, self.seed = training[:3]
         self.adapted, self.tuned_lr, self.arithmetic = training[3:]
         self.automatic_optimization = method.automatic
-        self.trains = loss is not None and any(p.requires_grad for p in model.parameters())
         self.epochs = Epochs()
         self.plateau: Plateau | None = None
         self.restored: dict[str, Any] = {}  # of a checkpoint, until training starts
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return self.loss is not None and any(p.requires_grad for p in self.model.parameters())
 
     def setup(self, stage: str) -> None:
         """Let the whole stage compute fast, unless it should be plain."""
@@ -140,10 +144,7 @@ class Task(pl.LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Log the learning rate; reseed at the start of an epoch.
-
-        Lightning skips ``on_train_epoch_start`` when it resumes, hence here.
-        """
+        """Log the rate; reseed at an epoch's start, whose hook Lightning skips when it resumes."""
         self.steps.before_training_batch(self, batch_idx)
         if batch_idx == 0:
             sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
