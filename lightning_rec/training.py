@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_rec import config
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.build import problem_of
-from lightning_rec.build.agreement import check_data, check_learnt, check_read, check_withheld
+from lightning_rec.build.agreement import check_data, check_read, check_withheld
 from lightning_rec.build.trainer import make_trainer, partial, recorded_hash, unwatched
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.batches import BatchData
@@ -149,7 +149,6 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
         check_read(problem, loaded, cfg)
-        check_learnt(problem, loaded, cfg)
         data = problem.make_data(loaded)
     run.check_language(cfg)
     with run.timed("start"):
@@ -158,9 +157,8 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
             task = problem.make_task(loaded, data)
         withheld.release(known=False)
         with unquoted(run, asked, "augment"):
-            begun = problem.begin(task, data, loaded)
-        if begun:
-            run.note(begun=begun)
+            if begun := problem.begin(task, data, loaded):
+                run.note(begun=begun)
     check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)
 

@@ -52,12 +52,13 @@ def check_withheld(
 
 
 def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
-    """Check the runs that the method of ``cfg`` reads.
+    """Check the runs that the method of ``cfg`` reads, and what its language models have learnt.
 
-    Raises UserError if one is not completed, or of other data or another protocol, under which it
+    Raises UserError if a run is not completed, or of other data or another protocol, under which it
     may have been trained on what is tested here; or, where its weights are taken over by their
     names, if they stand for something else.
     """
+    _check_learnt(problem, loaded, cfg)
     protocol = problem.protocol.hash(loaded.counts)
     for key, folder in problem.method.reads.items():
         try:
@@ -92,7 +93,7 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
             )
 
 
-def check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
+def _check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
     """Check what the language models that ``cfg`` reads with have learnt of what people did.
 
     Raises UserError where that may be what is tested here: of the same data under another protocol,

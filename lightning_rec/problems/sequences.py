@@ -117,9 +117,8 @@ class Sequences(Problem[AuditedLog]):
         with torch.device("meta"):
             schema = Schema(META_ITEMS, cfg.batches.get("max_len", 2), META_ITEMS)
             self.meta_model = self.make_model(schema)
-            baseline = None
-            if cfg.baseline:
-                baseline = self._part("baseline", "fit", "objectives", schema=schema)
+            asked = ("baseline", "fit", "objectives")
+            baseline = self._part(*asked, schema=schema) if cfg.baseline else None
         reads = isinstance(self.meta_model, ReadsVectors)
         if self.items is None and reads and not isinstance(self.meta_model, Fitted):
             raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
@@ -205,9 +204,8 @@ class Sequences(Problem[AuditedLog]):
                         type(model).__name__)  # fmt: skip
         if isinstance(self.objective, Fitted):
             self.objective.fit(split)
-        loss = self.make_loss(split=split)
-        adapted = None if reading is None else reading.tuned
-        return self.task(self._steps(loaded), model, loss, self.objective, adapted)
+        loss, tuned = self.make_loss(split=split), None if reading is None else reading.tuned
+        return self.task(self._steps(loaded), model, loss, self.objective, tuned)
 
     def restored(
         self, run: RunFolder, items: pl.DataFrame, users: int, known: int | None = None
