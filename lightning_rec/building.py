@@ -94,7 +94,9 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
         if made := _made_of(annotation):
             if not isinstance(value, dict):
                 keys = f"made of keys, {{KEY: VALUE}}, of which there are {listed(made, 20)}"
-                one = [each["ctx"]["expected"] for each in details if "expected" in each["ctx"]]
+                one = [
+                    each["ctx"]["expected"] for each in details if each["type"] == "literal_error"
+                ]
                 raise UserError(
                     f"{node}.{key}={value}: it is {' or '.join([*one, keys])}."
                 ) from None
@@ -109,7 +111,7 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
 
 def _made_of(annotation: Any) -> list[str]:
     """The keys of the dataclass that an annotation names, perhaps beside others."""
-    kinds = [annotation, *typing.get_args(annotation)]
+    kinds = (each for each in (annotation, *typing.get_args(annotation)) if isinstance(each, type))
     return [field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)]
 
 

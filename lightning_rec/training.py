@@ -27,7 +27,6 @@ from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.course import check_course, tell_untrained, training_warnings
-from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unaddressed, unquoted
 from lightning_rec.runs.locks import one_writer
@@ -168,7 +167,10 @@ def _train(
 ) -> None:
     problem, loaded, data, task = made
     _describe(run, problem, loaded)
-    with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
+    with (
+        run.timed("start"),
+        Screen(stderr=True, quiet=not distributed.is_first()).status("starting trackers"),
+    ):
         trainer = make_trainer(
             cfg,
             run.path,
@@ -204,11 +206,11 @@ def _train(
     tables = problem.tables(task, loaded) | tracking.table_of(examples)
     for name, table in tables.items():
         run.save_table(name, table)
-    if is_first():
+    if distributed.is_first():
         problem.save_artifacts(task, run.path)
     run.finish("completed")
     with afterwards(run, "telling the trackers"):
-        pictures = plots.draw(tables, run.path) if is_first() else {}
+        pictures = plots.draw(tables, run.path) if distributed.is_first() else {}
         tracking.end(trainer, _described(cfg, run), figures, run, examples, pictures)
     with afterwards(run, "showing the figures"):
         _show(run, columns, cfg.monitor, examples, brief=watch is not None)
