@@ -85,22 +85,21 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
         return value  # an annotation that cannot be read
     except ValidationError as error:
         details = error.errors()
+        if made := _made_of(annotation):
+            given = set(value) if isinstance(value, dict) else set()
+            literal = (each for each in details if each["type"] == "literal_error")
+            whole = [each for each in literal if not given.intersection(each["loc"])]
+            if not isinstance(value, dict):
+                keys = f"made of keys, {{KEY: VALUE}}, of which there are {listed(made, 20)}"
+                kinds = " or ".join([*(each["ctx"]["expected"] for each in whole), keys])
+                raise UserError(f"{node}.{key}={value}: it is {kinds}.") from None
+            details = [each for each in details if each not in whole]
         inner = details[0]["loc"][:1]
         if isinstance(value, dict) and inner and inner[0] in value:  # one key of many is at fault
             key, value = f"{key}.{inner[0]}", value[inner[0]]
             details = [detail for detail in details if detail["loc"][:1] == inner]
         if details[0]["type"] == "string_type" and (told := misread(f"{node}.{key}", value)):
             raise told from None
-        if made := _made_of(annotation):
-            if not isinstance(value, dict):
-                keys = f"made of keys, {{KEY: VALUE}}, of which there are {listed(made, 20)}"
-                one = [
-                    each["ctx"]["expected"] for each in details if each["type"] == "literal_error"
-                ]
-                raise UserError(
-                    f"{node}.{key}={value}: it is {' or '.join([*one, keys])}."
-                ) from None
-            details = [each for each in details if each["type"] != "literal_error"]
         named = ("missing", "unexpected_keyword_argument")  # they are about a key
         reasons = dict.fromkeys(
             f"{each['msg']}: {each['loc'][-1]}" if each["type"] in named else each["msg"]

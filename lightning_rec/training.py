@@ -172,12 +172,9 @@ def _train(
         Screen(stderr=True, quiet=not distributed.is_first()).status("starting trackers"),
     ):
         trainer = make_trainer(
-            cfg,
-            run.path,
-            validates=loaded.validates,
-            step=start.step if start is not None else 0,
+            cfg, run.path, validates=loaded.validates, step=0 if start is None else start.step,
             run_ids=run.card.get("trackers"),
-        )
+        )  # fmt: skip
         if watch is not None:
             trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]  # before checkpoints
         tracking.begin(trainer, _described(cfg, run), run)

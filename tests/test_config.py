@@ -392,7 +392,7 @@ MISUSE = {
     "model=bst model.heads=3": ["model.heads=3", "dim=16"],
     "task=match": ["BERT4Rec is a model of sequences", "model=bi_encoder"],
     "model=bi_encoder task=sequence": ["BiEncoder is a model of matching"],
-    "model=bi_encoder data=ml_100k": ["data=ml_100k holds interactions", "data=home_depot"],
+    "model=bi_encoder data=ml_100k": ["data=ml_100k holds interactions", "data=co_purchase, home_depot"],
     "model=bi_encoder protocol=random_rows": ["RandomRows splits rows", "by_query"],
     "model=deepfm protocol=by_query": ["ByQuery splits queries", "random_rows"],
     "protocol=by_query": ["ByQuery splits queries", "leave_one_out"],
