@@ -4,10 +4,12 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,17 +33,24 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def parse_args(description: str | None) -> argparse.Namespace:
-    """The command line of a peer script."""
+def parse_args(
+    description: str | None,
+    epochs: int = 200,
+    every: int = EVERY,
+    flags: Mapping[str, str] = MappingProxyType({}),
+) -> argparse.Namespace:
+    """The command line of a peer script, evaluated after ``every`` epochs; ``flags`` of its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="the ml-100k.inter file")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--epochs", type=int, default=200, help=f"a multiple of {EVERY}")
+    parser.add_argument("--epochs", type=int, default=epochs, help=f"a multiple of {every}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     args = parser.parse_args()
-    if args.epochs % EVERY:
-        parser.error(f"--epochs must be a multiple of {EVERY}")
+    if args.epochs % every:
+        parser.error(f"--epochs must be a multiple of {every}")
     return args
 
 
@@ -68,7 +77,12 @@ class Record:
             self.best = self.last
 
     def write(
-        self, path: Path, library: str, args: argparse.Namespace, defaults: dict[str, Any]
+        self,
+        path: Path,
+        library: str,
+        args: argparse.Namespace,
+        defaults: dict[str, Any],
+        settings: dict[str, Any] = SETTINGS,
     ) -> None:
         """Write the run as JSON, under its final name only once it is complete."""
         total = time.perf_counter() - self.start
@@ -77,7 +91,7 @@ class Record:
             "version": version(library),
             "seed": args.seed,
             "epochs": args.epochs,
-            "settings": SETTINGS,
+            "settings": settings,
             "library_defaults": defaults,
             "n_users": len(self.split.train),
             "n_items": self.split.n_items,

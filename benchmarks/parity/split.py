@@ -26,7 +26,12 @@ class Split:
     val_target: np.ndarray  # [U]
     val_time: np.ndarray  # [U]
     test_target: np.ndarray  # [U]
-    n_items: int
+    vocabulary: np.ndarray  # [n_items], the id of each item in the file
+
+    @property
+    def n_items(self) -> int:
+        """Number of candidates."""
+        return len(self.vocabulary)
 
     @property
     def test_input(self) -> list[np.ndarray]:
@@ -50,7 +55,7 @@ def load_split(inter_file: Path) -> Split:
         val_target=np.array([seq[-2] for seq in items]),
         val_time=np.array([t[-2] for t in times]),
         test_target=np.array([seq[-1] for seq in items]),
-        n_items=len(vocabulary),
+        vocabulary=vocabulary,
     )
 
 
