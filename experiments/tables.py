@@ -70,10 +70,9 @@ def declared(folder: str, name: str) -> Table:
     columns = [COLUMNS[kind](*words) for kind, *words in table["columns"]]
     made = list(rows(HERE / folder, table))
     known = [runs for row in made for runs in (row.runs, row.reference) if "seed" in runs.columns]
-    every = pl.concat(
-        [runs for runs in known if "protocol_hash" in runs.columns], how="diagonal_relaxed"
-    )
-    check_comparable(every, f"the rows of {folder}/{name}", table.get("same", HASHES))
+    if every := [runs for runs in known if runs.height and "protocol_hash" in runs.columns]:
+        joined = pl.concat(every, how="diagonal_relaxed")
+        check_comparable(joined, f"the rows of {folder}/{name}", table.get("same", HASHES))
     return lay_out(table["labels"], columns, made)
 
 
@@ -229,6 +228,7 @@ TABLES: dict[Path, dict[str, Callable[[], object]]] = {
     HERE.parent / "README.md": {"published": first_page, "speed": speed},
     HERE / "behaviors" / "README.md": all_of("behaviors"),
     HERE / "graphs" / "README.md": all_of("graphs"),
+    HERE / "transfer" / "README.md": all_of("transfer"),
     HERE / "bert4rec_ml100k" / "README.md": all_of("bert4rec_ml100k", results=of_one_run),
     HERE / "README.md": {"rows": published, "tried": tried},
     HERE / "options" / "README.md": all_of("options"),

@@ -245,3 +245,14 @@ def test_a_model_of_single_users_or_items_is_refused(
 def test_other_tasks_have_no_transfer(refused: Refused, pretrained: Path) -> None:
     told = refused("train", "data=ml_100k_clicks", "task=click", "model=fm", *given(pretrained))
     assert "method=transfer is of task=sequence" in told
+
+
+def test_a_mixture_is_refused_where_something_else_maps_the_vectors(
+    line: Line, refused: Refused, tmp_path: Path
+) -> None:
+    to = f"run_dir={tmp_path / 'refused'}"
+    mixed = ["item=vectors", "item.whiten=false", "item.adaptor=moe"]
+    told = refused(*line("a", model=["model=liger", *mixed]), to)
+    assert "LIGER maps what describes items itself: say linear" in told
+    clicks = ["data=ml_100k_clicks", "task=click", "model=din", "item=text", "item.adaptor=moe"]
+    assert "item.adaptor=moe is for models of sequences" in refused("train", *clicks, to)

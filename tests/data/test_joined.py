@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_rec import cli
 from lightning_rec.build import load_run
@@ -16,6 +18,7 @@ from lightning_rec.data.sources.table import TableSource
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.lab.slices import parts_of
+from lightning_rec.runs.foreign import _named
 
 TABLE = "lightning_rec.data.sources.table.TableSource"
 BOOKS = pl.DataFrame({
@@ -172,3 +175,10 @@ def refused() -> Callable[..., str]:
         return cli.explain(error.value)
 
     return refuse
+
+
+def test_files_of_parts_are_known_to_be_files() -> None:
+    """Of a stranger's run they are not quoted."""
+    tree = {"data": {"parts": {"a": {"path": "a.csv", "user": "u", "graph": {"links": "b"}}}}}
+    run: Any = SimpleNamespace(config=OmegaConf.create(tree))
+    assert _named(run, "data") == {"data.parts.a.path": "a.csv", "data.parts.a.graph.links": "b"}
