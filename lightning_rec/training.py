@@ -154,10 +154,9 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         seed_everything(cfg.seed, workers=True, verbose=False)
         with unquoted(run, asked, "item") as withheld:
             task = problem.make_task(loaded, data)
-        withheld.release(known=False)
-        with unquoted(run, asked, "augment"):
             if begun := problem.begin(task, data, loaded):
                 run.note(begun=begun)
+        withheld.release(known=False)
     check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)
 

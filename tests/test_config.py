@@ -88,6 +88,7 @@ WITH = {
     ],
     ("negatives", "bm25"): ["model=bi_encoder"],
     ("negatives", "self"): ["model=bi_encoder"],
+    ("negatives", "random"): ["model=bi_encoder"],
     ("augment", "words"): ["model=bi_encoder"],
     ("augment", "eda"): ["model=bi_encoder"],
     ("objective", "closed_form"): ["model=popularity"],

@@ -52,7 +52,7 @@ def check_withheld(
 
 
 def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
-    """Check the runs that the method of ``cfg`` reads, and what its language models have learnt.
+    """Check the runs that the method of ``cfg`` reads, and the language models that it reads with.
 
     Raises UserError if a run is not completed, or of other data or another protocol, under which it
     may have been trained on what is tested here; or, where its weights are taken over by their

@@ -16,10 +16,11 @@ from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.needs import Need
 
 GRADED = Need(
-    "data",
+    "data|negatives",
     "graded",
     "learns from judgements, and data.relevance is not set: every pair is a relevant one",
-    "say data.relevance=COLUMN, or model=bi_encoder, which learns from relevant pairs alone",
+    "say data.relevance=COLUMN, negatives=random, which are judged irrelevant, or "
+    "model=bi_encoder, which learns from relevant pairs alone",
 )
 
 

@@ -32,7 +32,7 @@ def check_negatives(node: dict[str, Any] | None, model: nn.Module) -> None:
     if by := node.get("by"):
         config.expect("negatives.by", by, CatalogueScorer)
         config.check("negatives.by", by)
-    elif not isinstance(model, CatalogueScorer):
+    elif "by" in node and not isinstance(model, CatalogueScorer):
         raise UserError(
             f"negatives=self has {type(model).__name__} rank the catalogue, which it cannot: say "
             "negatives=bm25."

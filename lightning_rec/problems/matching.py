@@ -28,8 +28,7 @@ from lightning_rec.methods.update import Before
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
-from lightning_rec.models.text.bi_encoder import BiEncoder
-from lightning_rec.models.text.matcher import TextModel
+from lightning_rec.models.text.matcher import LanguageScorer, TextModel
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems import match_updating
 from lightning_rec.problems.base import Problem
@@ -42,7 +41,7 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.match import MatchSteps
-from lightning_rec.tasks.mining import HardNegatives
+from lightning_rec.tasks.mining import HardNegatives, RandomNegatives
 from lightning_rec.tasks.steps import Stage
 
 WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
@@ -85,11 +84,11 @@ class Matching(Problem[Audited[Matches]]):
         self.meta_model = self.make_model(meta=True)
         with torch.device("meta"):
             adapted = self.adapt(self.meta_model)
-        self.leaves = getattr(self.source, "pretrains", False) and self.meta_model.encodes
+        self.leaves = getattr(self.source, "pretrains", False) and hasattr(self.meta_model, "text")
         if self.leaves:
             check_adapter(adapted, self.adapter, "data=co_purchase")
         negatives = config.plain(cfg.get("negatives")) or None
-        self.check(negatives=negatives)
+        self.check(negatives=negatives and config.target("negatives", negatives))
         check_negatives(negatives, self.meta_model)
         self.augment: Augmentation | None = self._built("augment", Augmentation)
         check_augment(self.augment, self.meta_model, self.loss_class)
@@ -196,10 +195,10 @@ class Matching(Problem[Audited[Matches]]):
         return {"test_queries": tested, "items": items, TRAINED: learnt}
 
     def save_artifacts(self, task: Task, folder: Path) -> None:
-        """Write the language model of a bi-encoder that was pretrained on pairs of a log."""
+        """Write the language model that was pretrained on pairs of a log."""
         if not self.leaves:
             return
-        assert isinstance(task.model, BiEncoder)
+        assert isinstance(task.model, LanguageScorer)
         assert task.adapted is not None
         text, learnt = task.model.text, [self.source.learnt()]
         began = find_model(self.cfg.model.encoder)
@@ -245,7 +244,7 @@ class Matching(Problem[Audited[Matches]]):
             problem = Matching(self.first.config)
             return {"first": problem.meta_model if meta else problem.restored(self.first)}
 
-    def _negatives(self, loaded: Audited[Matches]) -> HardNegatives | None:
+    def _negatives(self, loaded: Audited[Matches]) -> HardNegatives | RandomNegatives | None:
         """What draws hard negatives, by another model if the config names one."""
         node = config.plain(self.cfg.get("negatives"))
         if not node:
@@ -254,14 +253,14 @@ class Matching(Problem[Audited[Matches]]):
         if node.get("by"):
             model = config.build("negatives.by", node["by"])
             live["by"] = make_retriever(model, *texts_of(loaded.data), cache_dir())
-        return config.build("negatives", node, **live)
+        return self._build("negatives", **live)
 
     def match_task(
         self,
         loaded: Audited[Matches],
         model: TextModel,
         loss: Loss | None = None,
-        negatives: HardNegatives | None = None,
+        negatives: HardNegatives | RandomNegatives | None = None,
         adapted: AdaptedModule | None = None,
         steps: Callable[..., MatchSteps] = MatchSteps,
     ) -> Task:

@@ -16,7 +16,7 @@ from lightning_rec.models.layers import module_dict
 from lightning_rec.retrieval.exact import Pairs
 from lightning_rec.retrieval.texts import ExactRetriever, Reranker, TextRetriever
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.mining import HardNegatives
+from lightning_rec.tasks.mining import HardNegatives, RandomNegatives
 from lightning_rec.tasks.steps import Stage, Steps
 
 
@@ -39,7 +39,7 @@ class MatchSteps(Steps):
         retriever: TextRetriever,
         metrics: Mapping[str, MatchMetrics],
         scale: tuple[float, float],
-        negatives: HardNegatives | None = None,
+        negatives: HardNegatives | RandomNegatives | None = None,
         ranked: tuple[Stage, ...] = ("test",),
     ) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hard negatives: items that score high for a query and are not relevant to it.
+"""Negatives: items that score high for a query and are not relevant to it, or any.
 
 Karpukhin et al., EMNLP 2020 (section 3.2) take them from BM25; Xiong et al., Approximate Nearest
 Neighbor Negative Contrastive Learning, ICLR 2021, arXiv:2007.00808, from the model that learns.
@@ -32,6 +32,7 @@ class HardNegatives:
     """
 
     kind: ClassVar[str] = "matching"
+    graded: ClassVar[bool] = True  # what is drawn is judged to be of relevance 0
 
     def __init__(
         self,
@@ -68,3 +69,34 @@ class HardNegatives:
         chance = torch.rand(best.shape).masked_fill(best < 0, -1.0)
         drawn = torch.topk(chance, self.number, dim=1).indices
         return best.gather(1, drawn).to(query.device)
+
+
+class RandomNegatives:
+    """Draws from the whole catalogue what is not relevant to a query.
+
+    With one for each pair, on pairs of what came next, this is next-sentence prediction (Devlin et
+    al., NAACL 2019, section 3.1): half of the second texts are those that followed.
+
+    Args:
+        matches, positives, number: see :class:`HardNegatives`.
+    """
+
+    kind: ClassVar[str] = "matching"
+    graded: ClassVar[bool] = True
+    by: ClassVar[None] = None
+    best: Tensor | None = None  # nothing is looked up
+
+    def __init__(self, matches: Matches, positives: bool, number: PositiveInt = 1) -> None:
+        self.number, self.num_items = number, matches.pairs.num_items
+        self.keys = torch.from_numpy(matches.pairs.no_negatives(positives))
+
+    def refresh(self, itself: TextRetriever, device: torch.device) -> None:
+        """An epoch begins, which changes nothing."""
+
+    def draw(self, query: Tensor) -> Tensor:
+        """Items for queries, int64 [B], drawn by torch's generator: int64 [B, number]; -1 for one
+        that is relevant.
+        """
+        items = torch.randint(self.num_items, (len(query), self.number))
+        barred = is_positive(self.keys, items, query.cpu(), self.num_items)
+        return items.masked_fill(barred, -1).to(query.device)

@@ -131,3 +131,15 @@ def test_what_cannot_be_left_is_refused(pairs: list[str], refused: Refused, tmp_
     assert "tunes nothing" in refused("train", *kept, "adapter=frozen")
     assert "cannot be added" in refused("train", *kept, "adapter=bottleneck")
     assert "without an order" in refused("train", *kept, "protocol@data.under=random_items")
+
+
+def test_what_comes_next_is_asked_of_a_cross_encoder(
+    pairs: list[str], refused: Refused, tmp_path: Path, tiny_bert: Path
+) -> None:
+    kept = [*pairs, "model=cross_encoder", "model.rerank=5"]
+    assert "negatives=random" in refused("train", *kept, f"run_dir={tmp_path / 'r'}")
+    assert cli.run(["train", *kept, "negatives=random", f"run_dir={tmp_path / 'nsp'}"]) == 0
+    left = load_file(tmp_path / "nsp/language_model/model.safetensors")
+    name = "encoder.layer.2.attention.self.query.weight"
+    assert not left[name].equal(load_file(tiny_bert / "model.safetensors")[name])
+    assert len(learnt_of(tmp_path / "nsp/language_model")) == 1

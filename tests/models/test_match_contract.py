@@ -28,6 +28,7 @@ from lightning_rec.problems.matching import Matching
 from lightning_rec.retrieval.exact import Pairs as Asked
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.mining import RandomNegatives
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
@@ -213,3 +214,18 @@ def test_what_the_record_keeps_of_each_query(tiny_bert: Path, loaded: Audited[Ma
     assert task.figures["test/mrr"] == 1.0
     assert tables["items"].columns == ["code", "item", "title"]
     assert isinstance(queries, polars.DataFrame)
+
+
+def test_random_negatives_are_any_but_what_is_relevant(loaded: Audited[Matches]) -> None:
+    negatives, pairs = RandomNegatives(loaded.data, True, number=3), loaded.data.pairs
+    torch.manual_seed(0)
+    query = torch.from_numpy(loaded.data.train).repeat(600)
+    drawn = negatives.draw(query)
+    assert drawn.shape == (len(query), 3)
+    relevant = torch.from_numpy(pairs.keys())
+    keys = query[:, None] * pairs.num_items + drawn
+    assert not torch.isin(keys[drawn >= 0], relevant).any()
+    share = np.bincount(pairs.query[pairs.positive])[loaded.data.train].mean() / pairs.num_items
+    assert (drawn < 0).float().mean() == pytest.approx(share, abs=0.01)
+    counts = drawn[drawn >= 0].bincount(minlength=pairs.num_items)
+    assert counts.min() > 0.7 * counts.float().mean()
