@@ -47,19 +47,21 @@ WORDS = [
 ]
 
 
-def language(kind: str, folder: Path, depth: int = 3, width: int = 16) -> Path:
-    """A random ``bert`` or ``gpt2`` over ``WORDS`` in ``folder``, as save_pretrained writes it."""
+def language(
+    kind: str, folder: Path, depth: int = 3, width: int = 16, more: str = "", places: int = 64
+) -> Path:
+    """A random ``bert`` or ``gpt2`` over ``WORDS`` in ``folder``, as save_pretrained writes it, and over ``more`` words."""
     import torch
     import transformers
 
-    tokenizer = _tokenizer(kind)
+    tokenizer = _tokenizer(kind, [*WORDS, *more.split()])
     settings: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
     }
     if kind == "gpt2":
         end = tokenizer.eos_token_id
-        settings |= {"n_embd": width, "n_layer": depth, "n_head": 2, "n_positions": 64, "bos_token_id": end, "eos_token_id": end}  # fmt: skip
+        settings |= {"n_embd": width, "n_layer": depth, "n_head": 2, "n_positions": places, "bos_token_id": end, "eos_token_id": end}  # fmt: skip
     else:
         settings |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}  # fmt: skip
     torch.manual_seed(0)
@@ -69,14 +71,14 @@ def language(kind: str, folder: Path, depth: int = 3, width: int = 16) -> Path:
     return folder
 
 
-def _tokenizer(kind: str) -> Any:
+def _tokenizer(kind: str, words: list[str]) -> Any:
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = ["<pad>", "<unk>", "<end>"] if kind == "gpt2" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
     made = Tokenizer(
         models.WordLevel(
-            {word: i for i, word in enumerate([*special, *WORDS])}, unk_token=special[1]
+            {word: i for i, word in enumerate([*special, *words])}, unk_token=special[1]
         )
     )
     made.normalizer = normalizers.Lowercase()

@@ -202,7 +202,8 @@ def _notes(
     names = data.users["user"].gather(missing[:12].tolist()).to_list()
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
     short = len(np.setdiff1d(missing, events.user[targets.test]))
-    why = {"too few events, or none in the test part": short}
+    drawn = "" if rules.test_users is None else ", or were not drawn"
+    why = {f"too few events, or none in the test part{drawn}": short}
     why["a target that is left out (cold, seen before, no history)"] = len(missing) - short
     untested = (
         f"{len(missing):,} of {len(np.unique(events.user)):,} users have no test target under "

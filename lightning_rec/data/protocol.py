@@ -31,7 +31,7 @@ from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import Hashed
 from lightning_rec.data.split import Seen, Split
-from lightning_rec.data.types import Mask
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
@@ -41,7 +41,7 @@ from lightning_rec.ranges import BelowOne
 _LATER = {
     "drop_repeats", "drop_doubled", "candidates", "val_users", "val_seed", "others_train",
     "nested", "new_users", "new_items", "new_items_seed", "earlier", "since", "until",
-    "target_events",
+    "target_events", "test_users", "test_seed",
 }  # fmt: skip
 
 
@@ -72,6 +72,9 @@ class SplitProtocol(Hashed, ABC):
         val_users: validate on this many users at most, drawn at random from those who have a
             validation target; None takes all of them, 0 leaves no validation.
         val_seed: fixes that draw.
+        test_users: likewise test on this many users at most, so that what is slow is measured on a
+            sample; those of the others are no targets. None takes all of them.
+        test_seed: fixes that draw.
         new_items: share of the items that have no event in training or in any history before the
             targets, drawn at random, as if they had come to the catalogue afterwards.
         new_items_seed: fixes that draw.
@@ -98,6 +101,8 @@ class SplitProtocol(Hashed, ABC):
     candidates: Candidates | None = None
     val_users: NonNegativeInt | None = None
     val_seed: NonNegativeInt = 0
+    test_users: PositiveInt | None = None
+    test_seed: NonNegativeInt = 0
     new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
     earlier: bool = False
@@ -197,6 +202,8 @@ class SplitProtocol(Hashed, ABC):
         targets = self.choose(events)
         if self.earlier:
             events, targets = earlier(events, targets, getattr(self, "targets", "last"), self.name)
+        elif self.test_users is not None:
+            targets = tested(events, targets, self.test_users, self.test_seed)
         events, targets = without_new(events, targets, self.new_items, self.new_items_seed)
         split = arrays(data, events, targets, counts, self)
         check_usable(split, self)
@@ -206,6 +213,22 @@ class SplitProtocol(Hashed, ABC):
         """Of the events ``held`` out for validation (bool [N]), those of ``val_users`` users."""
         if self.val_users is None:
             return held
-        users = np.unique(events.user[held])
-        drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
-        return held & np.isin(events.user, drawn)
+        return held & np.isin(events.user, drawn(events, held, self.val_users, self.val_seed))
+
+
+def drawn(events: Ordered, held: Mask, number: int, seed: int) -> Ints:
+    """``number`` users at most of those with an event that is ``held`` out, bool [N]."""
+    users = np.unique(events.user[held])
+    return users[np.argsort(bits(seed, users), kind="stable")[:number]]
+
+
+def tested(events: Ordered, targets: Targets, number: int, seed: int) -> Targets:
+    """The targets with those of a sample of users in the test; a note says so."""
+    some = drawn(events, targets.test, number, seed)
+    users = len(np.unique(events.user[targets.test]))
+    note = (
+        f"The test is of {len(some):,} of {users:,} users, drawn at random "
+        f"(protocol.test_users={number}): compare it with runs on the same ones alone."
+    )
+    test = targets.test & np.isin(events.user, some)
+    return targets._replace(test=test, notes=(*targets.notes, note))

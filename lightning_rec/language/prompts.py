@@ -4,15 +4,18 @@ Words are tokenized once: the fixed parts of the prompt, and the title of each i
 is these parts in their order, so that no text is touched while training.
 """
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_rec.errors import UserError
 from lightning_rec.language.tokens import Tokenized, Tokens, places
 
 Ints = NDArray[np.int64]
+_SLOTS = re.compile(r"(\{[^{}]*\})")
 
 
 class Wording(NamedTuple):
@@ -29,6 +32,47 @@ class Wording(NamedTuple):
     separator: list[int]
     nothing: list[int]
     past_first: bool
+
+    @classmethod
+    def of(
+        cls, tokenizer: Any, prompt: str, separator: str, nothing: str, slot: str = "{item}"
+    ) -> "Wording":
+        """That of a prompt with ``{history}`` and another ``slot``. Raises UserError if it has not
+        each once, or other braces.
+        """
+        if sorted(_SLOTS.findall(prompt)) != sorted(["{history}", slot]):
+            raise UserError(
+                f"model.prompt must hold {{history}} and {slot}, each once, and no other braces: "
+                f"{prompt!r}."
+            )
+        before, first, between, _, after = _SLOTS.split(prompt)
+        begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
+        return cls(
+            [*begin, *tokens_of(tokenizer, before.removesuffix(" "))],
+            tokens_of(tokenizer, between.removesuffix(" ")),
+            tokens_of(tokenizer, after),
+            tokens_of(tokenizer, separator),
+            tokens_of(tokenizer, f" {nothing}"),
+            first == "{history}",
+        )
+
+
+def tokens_of(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a part of a text."""
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return list(found)
+
+
+def single_token(tokenizer: Any, encoder: str, key: str, text: str) -> int:
+    """The token of an answer. Raises UserError, naming the ``key``, if it is not a single one."""
+    found = tokens_of(tokenizer, text)
+    if len(found) != 1 or found[0] == tokenizer.unk_token_id:
+        raise UserError(
+            f"model.{key}='{text}' must be a single token of {encoder}, which reads "
+            f"{tokenizer.convert_ids_to_tokens(found)}: choose another word, or try it with or "
+            "without a blank before it."
+        )
+    return found[0]
 
 
 class Prompts:
@@ -64,13 +108,15 @@ class Prompts:
         """
         column = np.full((len(item), 1), self.before)
         asked = [item[:, None], np.full_like(column, self.between)]
-        titles = self._past(item, past, padding)
+        titles = self._past(self.length[item], past, padding)
         middle = [titles, asked[1], asked[0]] if self.past_first else [*asked, titles]
         parts = np.concatenate([column, *middle, np.full_like(column, self.after)], axis=1)
         return self._joined(parts)
 
-    def _past(self, item: Ints, past: Ints, padding: int) -> Ints:
-        """The parts of the past, with separators: int64 [B, P], -1 for no part."""
+    def _past(self, taken: Ints, past: Ints, padding: int) -> Ints:
+        """The parts of the past, with separators: int64 [B, P], -1 for no part. ``taken`` int64
+        [B], tokens of what else is filled in.
+        """
         number = (past != padding).sum(axis=1)[:, None]
         width = min(self.max_titles, past.shape[1])
         place = number - width + np.arange(width)  # the latest, on the right
@@ -80,7 +126,7 @@ class Prompts:
         cost = np.where(mask, self.length[titles] + self.length[self.separator], 0)
         fixed = self.length[[self.before, self.between, self.after]].sum()
         # The first of the titles has no separator.
-        room = self.max_tokens - fixed - self.length[item] + self.length[self.separator]
+        room = self.max_tokens - fixed - taken + self.length[self.separator]
         fits = cost[:, ::-1].cumsum(axis=1)[:, ::-1] <= room[:, None]
         kept = mask & fits
         after_another = kept & np.pad(kept[:, :-1], ((0, 0), (1, 0)))
@@ -88,7 +134,7 @@ class Prompts:
             [np.where(after_another, self.separator, -1), np.where(kept, titles, -1)], axis=2
         )
         nothing = np.where(kept.any(axis=1), -1, self.nothing)[:, None]
-        return np.concatenate([nothing, pairs.reshape(len(item), -1)], axis=1)
+        return np.concatenate([nothing, pairs.reshape(len(past), -1)], axis=1)
 
     def _joined(self, parts: Ints) -> Tokens:
         """The tokens of parts, one after the other: int64 [B, P], -1 for no part."""

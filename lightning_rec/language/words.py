@@ -43,11 +43,25 @@ class WordModel(LanguageModel):
         """Logits of the words, float [M, W], at the M positions of B texts that are True in
         ``positions``, bool [B, T]; in the order of texts, then positions.
         """
-        asked = self._states(tokens)[positions]  # [M, E]
-        asked = asked.to(next(self.model.parameters()).dtype)
+        return self._head(self._states(tokens)[positions], tokens.ids)  # of states [M, E]
+
+    def after(self, begun: Tensor, rest: Tensor) -> Tensor:
+        """Logits of the word after each of R texts that begin alike, float [R, W].
+
+        ``begun``: int64 [P], tokens that all begin with, which are read once; ``rest``: int64
+        [R, S], those that follow.
+        """
+        kept = self.body(input_ids=begun[None], use_cache=True).past_key_values
+        kept.batch_repeat_interleave(len(rest))
+        made = self.body(input_ids=rest, past_key_values=kept, use_cache=True)
+        return self._head(made.last_hidden_state[:, -1], rest)
+
+    def _head(self, states: Tensor, ids: Tensor) -> Tensor:
+        """What the head says of some states, float [M, E]: [M, W]; ``ids`` are not read."""
+        states = states.to(next(self.model.parameters()).dtype)
         # In half precision, many words would have one and the same logit.
-        with self._made(asked[None]), torch.autocast(asked.device.type, enabled=False):
-            logits: Tensor = self.model(input_ids=tokens.ids).logits[0]
+        with self._made(states[None]), torch.autocast(states.device.type, enabled=False):
+            logits: Tensor = self.model(input_ids=ids).logits[0]
         return logits
 
     def _states(self, tokens: Tokens) -> Tensor:

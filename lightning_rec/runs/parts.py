@@ -13,13 +13,18 @@ from lightning_rec.runs.folder import RunFolder
 
 RANKER = "model.ranker"
 EARLIER = "method.run"  # which is gone on from
-KEYS = ("encoder.run", "model.first", RANKER, EARLIER)  # that may name the folder of a run
+FIRST = "model.first"  # whose best items are re-ranked
+KEYS = ("encoder.run", FIRST, RANKER, EARLIER)  # that may name the folder of a run
 MEMBERS = "model.members"  # whose keys all do
 PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
 TABLES = ("fields.parquet", "vocabulary.parquet", "statistics.parquet")  # what a ranker reads
-TRAINED = "trained.parquet"  # what a ranker of texts is audited by
-MORE = {RANKER: (*TABLES, TRAINED), EARLIER: (*TABLES, TRAINED, "learnt.parquet")}
+TRAINED = "trained.parquet"  # what a ranker of texts is audited by, and what finds its items
+MORE = {
+    FIRST: (TRAINED,),
+    RANKER: (*TABLES, TRAINED),
+    EARLIER: (*TABLES, TRAINED, "learnt.parquet"),
+}
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:

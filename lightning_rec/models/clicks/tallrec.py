@@ -4,9 +4,8 @@ Bao et al., TALLRec: An Effective and Efficient Tuning Framework to Align Large 
 Recommendation, RecSys 2023, arXiv:2305.00447. Shapes: B rows, T tokens, W words.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -16,13 +15,11 @@ from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.errors import UserError
 from lightning_rec.language.blocks import in_blocks
 from lightning_rec.language.encoder import check_length
-from lightning_rec.language.prompts import Prompts, Wording
+from lightning_rec.language.prompts import Prompts, Wording, single_token
 from lightning_rec.language.tokens import tokenize
 from lightning_rec.language.words import LoadWords
 from lightning_rec.models.clicks.parts import HistoryModel
 from lightning_rec.needs import ABSENT, Need
-
-_SLOTS = re.compile(r"(\{[^{}]*\})")
 
 
 class TALLRec(HistoryModel):
@@ -72,16 +69,11 @@ class TALLRec(HistoryModel):
         max_tokens: PositiveInt = 256,
     ) -> None:
         super().__init__(schema)
-        if sorted(_SLOTS.findall(prompt)) != ["{history}", "{item}"]:
-            raise UserError(
-                "model.prompt must hold {history} and {item}, each once, and no other braces: "
-                f"{prompt!r}."
-            )
         words = load_words(encoder, "causal")
         check_length(words.model, "model.max_tokens", max_tokens)
         tokenizer = words.tokenizer
         tokens = tokenize([f" {each}" for each in titles], tokenizer, max_tokens, False)
-        wording = _wording(tokenizer, prompt, separator, nothing)
+        wording = Wording.of(tokenizer, prompt, separator, nothing)
         self.words, self.tokenizer, self.template = words.model, tokenizer, title
         self.prompts = Prompts(tokens, wording, max_titles, max_tokens)
         if self.prompts.shortest > max_tokens:
@@ -90,8 +82,8 @@ class TALLRec(HistoryModel):
                 f"{self.prompts.shortest} tokens, {self.prompts.longest_title} of them for the "
                 "item: raise it, or shorten model.prompt or model.title."
             )
-        self.yes = _answer(tokenizer, encoder, "yes_word", yes_word)
-        self.no = _answer(tokenizer, encoder, "no_word", no_word)
+        self.yes = single_token(tokenizer, encoder, "yes_word", yes_word)
+        self.no = single_token(tokenizer, encoder, "no_word", no_word)
         if self.yes == self.no:
             raise UserError(
                 f"model.yes_word='{yes_word}' and model.no_word='{no_word}' are one token for "
@@ -112,33 +104,3 @@ class TALLRec(HistoryModel):
             return logits[:, self.yes] - logits[:, self.no]
 
         return in_blocks(length, answered)
-
-
-def _wording(tokenizer: Any, prompt: str, separator: str, nothing: str) -> Wording:
-    before, first, between, _, after = _SLOTS.split(prompt)
-    begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
-    return Wording(
-        [*begin, *_tokens(tokenizer, before.removesuffix(" "))],
-        _tokens(tokenizer, between.removesuffix(" ")),
-        _tokens(tokenizer, after),
-        _tokens(tokenizer, separator),
-        _tokens(tokenizer, f" {nothing}"),
-        first == "{history}",
-    )
-
-
-def _answer(tokenizer: Any, encoder: str, key: str, text: str) -> int:
-    """The token of an answer. Raises UserError if it is not a single one."""
-    found = _tokens(tokenizer, text)
-    if len(found) != 1 or found[0] == tokenizer.unk_token_id:
-        raise UserError(
-            f"model.{key}='{text}' must be a single token of {encoder}, which reads "
-            f"{tokenizer.convert_ids_to_tokens(found)}: choose another word, or try it with or "
-            "without a blank before it."
-        )
-    return found[0]
-
-
-def _tokens(tokenizer: Any, text: str) -> list[int]:
-    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return list(found)
