@@ -77,6 +77,7 @@ CURRENT = CLONE / "experiments" / "current"
 PIPELINE = CLONE / "experiments" / "pipeline"
 FORECAST = CLONE / "experiments" / "forecast"
 SIDE = CLONE / "experiments" / "side"
+LISTWISE = CLONE / "experiments" / "listwise"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ SIDE = CLONE / "experiments" / "side"
         ["-m", "experiments.pipeline.record", PIPELINE / "results.json", PIPELINE / "README.md"],
         ["-m", "experiments.forecast.record", FORECAST / "results.json", FORECAST / "README.md"],
         ["-m", "experiments.side.record", SIDE / "results.json", SIDE / "README.md"],
+        ["-m", "experiments.listwise.record", LISTWISE / "results.json", LISTWISE / "README.md"],
         [CLONE / "experiments" / "simulation" / "record.py"],
     ],
     ids=[
@@ -99,6 +101,7 @@ SIDE = CLONE / "experiments" / "side"
         "pipeline",
         "forecast",
         "side",
+        "listwise",
         "simulation",
     ],
 )

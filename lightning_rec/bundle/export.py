@@ -17,6 +17,7 @@ from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
 from lightning_rec.models.pipelines import Pipeline
+from lightning_rec.models.text.listwise import Listwise
 from lightning_rec.models.together import Together
 from lightning_rec.monitoring import reference
 from lightning_rec.predict.asking import Frame
@@ -100,6 +101,11 @@ def _sequences(
     run: RunFolder, problem: Any, users: bool, new: Frame | None, *, index: str | None
 ) -> tuple[Predictor, Packed]:
     predictor = SequencePredictor.of(run, problem, new)
+    if isinstance(predictor.model, Listwise):
+        raise UserError(
+            f"{run.path} re-ranks by a language model, which no bundle takes along: export the run "
+            "that model.first names."
+        )
     settings = _settings(problem)
     if isinstance(predictor.model, Together):
         settings["members"] = [_settings(each) for each in problem.members]

@@ -227,8 +227,8 @@ def tested(events: Ordered, targets: Targets, number: int, seed: int) -> Targets
     some = drawn(events, targets.test, number, seed)
     users = len(np.unique(events.user[targets.test]))
     note = (
-        f"The test is of {len(some):,} of {users:,} users, drawn at random "
-        f"(protocol.test_users={number}): compare it with runs on the same ones alone."
+        f"Of {users:,} users with a test target {len(some):,} were drawn at random, and the others "
+        f"left out (protocol.test_users={number}): no figure of the test is one of all users."
     )
     test = targets.test & np.isin(events.user, some)
     return targets._replace(test=test, notes=(*targets.notes, note))

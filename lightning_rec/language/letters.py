@@ -1,7 +1,7 @@
 """A language model that is shown lists of items, each behind a letter, and asked for a letter.
 
 The order of a whole list is read off one forward pass, by the logits of all its letters (Reddy et
-al., FIRST, EMNLP 2024, arXiv:2406.15657, section 3). Shapes: B lists, R orders of each, n items.
+al., FIRST, EMNLP 2024, arXiv:2406.15657). Shapes: B lists, R orders of each, n items.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class LetterReader:
 
     Attributes:
         kept: what was read before, if that is to be looked up and kept.
-        lists, seconds: how many lists were read, not looked up, and what time that took.
+        lists, seconds, cpu_seconds: how many lists were read, not looked up, and the time it took.
 
     Raises UserError if a letter is not a single token, or a list would not fit.
     """
@@ -74,7 +74,7 @@ class LetterReader:
                 f"{asking.encoder}; lower model.rerank, or take another language model."
             )
         self.kept: Kept | None = None
-        self.lists, self.seconds = 0, 0.0
+        self.lists, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.prior = cache(self._prior)
 
     def read(self, shown: Ints, past: Ints, padding: int) -> Tensor:
@@ -119,13 +119,15 @@ class LetterReader:
 
     @torch.no_grad()
     def _asked(self, begun: Ints, rest: Ints) -> Tensor:
-        started, device = time.perf_counter(), next(self.model.parameters()).device
+        started, busy = time.perf_counter(), time.process_time()
+        device = next(self.model.parameters()).device
         ids = [torch.from_numpy(each.astype(np.int64)).to(device) for each in (begun, rest)]
         # In half precision, several letters would have one and the same logit.
         with torch.autocast(device.type, enabled=False):
             logits = self.model.after(*ids).float()
         said = logits.log_softmax(dim=1)[:, self.answers].cpu()
         self.seconds += time.perf_counter() - started
+        self.cpu_seconds += time.process_time() - busy
         self.lists += len(rest)
         return said
 

@@ -13,7 +13,7 @@ from lightning_rec.language.tokens import Tokenized
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # What says nothing about an item, and stands for its title where the prior is asked (Zhao et al.,
-# Calibrate Before Use, ICML 2021, section 5).
+# Calibrate Before Use, ICML 2021).
 CONTENT_FREE = ("N/A", "[MASK]", "")
 
 

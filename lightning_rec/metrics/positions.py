@@ -1,9 +1,9 @@
 """What the place in a list does to a language model that ranks the list.
 
-Hou et al., ECIR 2024, section 3.4. In random orders each item stands anywhere as often as anywhere
-else, so that whatever differs by place is the model's own. Shapes: N lists, R random orders of
-each, n places. Intervals are percentile bootstraps over lists, since the orders of one list are not
-independent.
+Hou et al., ECIR 2024, arXiv:2305.08845. In random orders each item stands anywhere as often as
+anywhere else, so that whatever differs by place is the model's own. Shapes: N lists, R random
+orders of each, n places. Intervals are percentile bootstraps over lists, since the orders of one
+list are not independent.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ CUTOFF = 10  # of ndcg by the place of the target
 
 
 class Interval(NamedTuple):
-    """A mean and its 95 % interval; not a number where there is nothing to take a mean of."""
+    """A mean and its 95 % interval."""
 
     mean: float
     low: float
@@ -62,7 +62,8 @@ def agreement(shown: Ints, scores: Floats) -> Interval:
 
 def of_target(shown: Ints, scores: Floats, target: Ints) -> dict[str, dict[str, Any]]:
     """ndcg@10 of single readings where the target stands at the ``start`` of the list, in the
-    ``middle`` or at the ``end``, thirds; with the number of readings. ``target``: int64 [N].
+    ``middle`` or at the ``end``, thirds, None where it never does; with the number of readings.
+    ``target``: int64 [N].
     """
     at = shown == target[:, None, None]
     rank = np.where(at, _worst(scores), 0).sum(axis=2)
@@ -72,7 +73,8 @@ def of_target(shown: Ints, scores: Floats, target: Ints) -> dict[str, dict[str, 
     told = {}
     for number, name in enumerate(("start", "middle", "end")):
         inside = there & (third == number)
-        found = ratio((gain * inside).sum(axis=1), inside.sum(axis=1).astype(float))
+        parts = (gain * inside).sum(axis=1), inside.sum(axis=1).astype(float)
+        found = ratio(*parts) if inside.any() else None
         told[name] = {"readings": int(inside.sum()), "ndcg@10": found}
     return told
 
@@ -83,9 +85,7 @@ def intervals(values: Floats) -> list[Interval]:
 
 
 def ratio(above: Floats, below: Floats) -> Interval:
-    """The sum of ``above`` over that of ``below``, float [N] of lists both."""
-    if not below.sum():
-        return Interval(np.nan, np.nan, np.nan)
+    """The sum of ``above`` over that of ``below``, float [N] of lists both; one is above 0."""
     chance = np.random.default_rng(0)
     drawn = chance.multinomial(len(above), np.full(len(above), 1 / len(above)), RESAMPLES)
     lower = drawn @ below

@@ -95,6 +95,8 @@ def _problem(name: str, run: RunFolder, kind: type[Problem[Any]]) -> Problem[Any
 
 def itself(module: str) -> str:
     """What a run is whose problem is of a module of those that join runs."""
+    if module.endswith(".listwise"):
+        return "re-ranked by a language model: name the run of its model.first"
     word = "a pipeline" if module.endswith(".pipelines") else "an ensemble"
     return f"{word} itself: name its members"
 

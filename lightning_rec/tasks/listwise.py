@@ -117,7 +117,7 @@ def facts(lists: Lists, model: Listwise, most: int) -> dict[str, Any]:
                 "difference": positions.intervals((ours - first)[:, None])[0],
             }
     reader = model.reader
-    told["read"] = {"lists": reader.lists, "seconds": reader.seconds}
+    told["read"] = {name: getattr(reader, name) for name in ("lists", "seconds", "cpu_seconds")}
     shown = lists.shown.numpy()
     whole = (shown >= 0).all(axis=(1, 2)) & (shown.shape[1] > 0)
     told["whole lists"] = int(whole.sum())

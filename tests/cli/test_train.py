@@ -265,7 +265,7 @@ def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_p
     models = [
         name
         for name, cfg in composed.items()
-        if cfg.task._target_.endswith("Sequences")
+        if cfg.task._target_.endswith(".Sequences")
         and (cfg.get("loss") or {}).get("negatives", 0) < len(items)
     ]
     kept = [each for each in small if not each.startswith(("model.", "batches."))]

@@ -176,11 +176,11 @@ def splitmix(seed: int, place: int) -> int:
     return word ^ (word >> 31)
 
 
-def validated(users: list[str], able: list[str], protocol: SplitProtocol) -> set[str]:
-    """Which users are validated on: those with the lowest numbers, by code."""
+def lot(users: list[str], able: list[str], seed: int, number: int | None) -> set[str]:
+    """Which of the users who can be are validated or tested on: those with the lowest numbers, by code."""
     codes = list(dict.fromkeys(users))
-    by_lot = sorted(able, key=lambda user: splitmix(protocol.val_seed, codes.index(user)))
-    return set(by_lot[: protocol.val_users])
+    by_lot = sorted(able, key=lambda user: splitmix(seed, codes.index(user)))
+    return set(by_lot[:number])
 
 
 def oracle(log: dict[str, list[Any]], protocol: SplitProtocol) -> Told:
@@ -201,8 +201,12 @@ def oracle(log: dict[str, list[Any]], protocol: SplitProtocol) -> Told:
     parts = (
         last_two(sequences) if isinstance(protocol, LeaveOneOut) else windows(sequences, protocol)
     )
-    drawn = validated(log["user"], [user for user, part in parts.items() if part[1]], protocol)
+    able = [[user for user, part in parts.items() if part[stage]] for stage in (1, 2)]
+    drawn = lot(log["user"], able[0], protocol.val_seed, protocol.val_users)
+    tested = lot(log["user"], able[1], protocol.test_seed, protocol.test_users)
     for user, (train, val, test) in parts.items():
+        test = test if user in tested else []
+        parts[user] = (train, val, test)
         if user not in drawn:
             joins = isinstance(protocol, LeaveOneOut) and protocol.others_train
             parts[user] = (train + val if joins else train, [], test)
@@ -291,6 +295,9 @@ KEPT: list[SplitProtocol] = [
         )
         for targets in ("last", "all")
     ),
+    LeaveOneOut(cutoffs=K, test_users=5),
+    LeaveOneOut(cutoffs=K, test_users=4, test_seed=7, val_users=0),
+    Temporal(cutoffs=K, test_users=3, targets="all"),
     LeaveOneOut(cutoffs=K, drop_doubled=True),
     Temporal(cutoffs=K, drop_doubled=True, drop_repeats=True, user_core=4, targets="all"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The reliability plot: points where the bins say, and no crash where there is no matplotlib."""
+"""Plots: points where the bins say, and no crash where there is no matplotlib."""
 
 from pathlib import Path
 
@@ -42,3 +42,23 @@ def test_without_matplotlib_nothing_is_drawn(
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     assert plots.draw({"reliability": BINS}, tmp_path) == {}
     assert not list(tmp_path.iterdir())
+
+
+def test_the_places_of_a_list_have_a_picture(tmp_path: Path) -> None:
+    mpl = pytest.importorskip("matplotlib.figure")
+    numbers: dict[str, list[float]] = {"place": [1, 2, 3]}
+    for name, mean in (("first", [0.5, 0.3, 0.2]), ("rank", [1.5, 2.0, 2.5])):
+        numbers |= {
+            name: mean,
+            f"{name}_low": [x - 0.1 for x in mean],
+            f"{name}_high": [x + 0.1 for x in mean],
+        }
+    table, figure = pl.DataFrame(numbers), mpl.Figure()
+    plots.positions(figure, table)
+    above, below = figure.axes
+    even, shares = above.lines
+    assert even.get_ydata() == pytest.approx([1 / 3, 1 / 3])
+    assert shares.get_xydata().tolist() == [[1, 0.5], [2, 0.3], [3, 0.2]]
+    assert below.lines[0].get_ydata() == pytest.approx([2, 2])
+    assert [*plots.draw({"positions": table}, tmp_path)] == ["positions"]
+    assert (tmp_path / "positions.png").is_file()

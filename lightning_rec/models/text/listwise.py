@@ -1,8 +1,8 @@
 """List-wise re-ranking: a language model is shown a history and twenty candidates, by their titles.
 
 Hou et al., Large Language Models are Zero-Shot Rankers for Recommender Systems, ECIR 2024,
-arXiv:2305.08845: where an item stands in a list sways a language model, so that the list is shown in
-several random orders (bootstrapping). Shapes: M queries, V = num_items, n candidates, R orders.
+arXiv:2305.08845: where an item stands in a list sways a language model, so that the list is shown
+in several random orders (bootstrapping). Shapes: M queries, V = num_items, n candidates, R orders.
 """
 
 from collections.abc import Sequence
