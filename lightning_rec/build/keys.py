@@ -37,7 +37,8 @@ def _node(value: dict[str, Any]) -> dict[str, Any]:
     if value and not isinstance(value.get("_target_"), str):
         others = listed(key for key in value if key != "_target_") or "nothing"
         raise ValueError(
-            f"it names no class to build (_target_), which {others} could be meant for"
+            f"it names no class to build (_target_), which {others} could be meant for: what an "
+            "experiment says of another choice is taken out by '~GROUP.KEY'"
         )
     return value
 
