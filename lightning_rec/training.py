@@ -192,7 +192,7 @@ def _train(
         _evaluate(trainer, task, data, validates=loaded.validates)
     run.note(warnings=[*training_warnings(cfg, trainer, data), *problem.warn(task.figures)])
     columns = {task.title: task.figures}
-    if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
+    if task.loss is not None and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
             _evaluate(trainer, baseline, data, validates=loaded.validates)
         task.figures |= problem.relative_metrics(task.figures, baseline.figures)

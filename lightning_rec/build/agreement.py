@@ -1,5 +1,6 @@
 """Whether data and protocol are those that a run was made with."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec import config
 from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.errors import UserError
+from lightning_rec.data.sources.joined import sets_in
+from lightning_rec.errors import UserError, listed
+from lightning_rec.files import sha256_json
 from lightning_rec.language.hub import find_model, learnt_of, pretrained_of
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs import checksums
@@ -78,6 +81,8 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
                     "trained on what is tested here: train one on the same data under the same "
                     "protocol."
                 )
+        if method.elsewhere:
+            _check_elsewhere(f"{key}={folder}", run, problem, loaded, cfg)
         for node in ALIKE if problem.method.takes_weights else ():
             then, now = (config.plain(OmegaConf.select(each, node)) for each in (run.config, cfg))
             if then != now:
@@ -100,7 +105,8 @@ def _check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) 
     or of another state of it; of rows of clicks also where it is not all before what is held out.
     """
     own = {
-        "name": loaded.name,
+        "names": sets_in(loaded.name, config.plain(cfg.data)),
+        "protocol": problem.protocol.settings(),
         "data_hash": loaded.data_hash,
         "protocol_hash": problem.protocol.hash(loaded.counts),
     }
@@ -110,12 +116,14 @@ def _check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) 
     for name in pretrained_of(cfg) if problem.name != "mlm" else ():  # which asks for no event
         for before in learnt_of(find_model(name)):
             told = f"The language model {name} has learnt of pairs of {before['name']}"
-            if before["data_hash"] == own["data_hash"] or before["name"] == own["name"]:
+            alike = {*before.get("names", [before["name"]])} & {*own["names"]}
+            if alike or before["data_hash"] == own["data_hash"]:
                 keys = ("data_hash", "protocol_hash")
                 if odd := next((key for key in keys if before[key] != own[key]), None):
+                    more = "" if odd == "data_hash" else _differing(before, own)
                     raise UserError(
-                        f"{told}, of another {odd} than this run's, so that it may have learnt "
-                        "what is tested here: pretrain it with data@data.of= and "
+                        f"{told}, of another {odd} than this run's{more}, so that it may have "
+                        "learnt what is tested here: pretrain it with data@data.of= and "
                         "protocol@data.under= of data=co_purchase as data and protocol are here."
                     )
             elif problem.name == "click" and not _earlier(before["until"], held_out):
@@ -127,6 +135,41 @@ def _check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) 
                 )
             else:
                 log.warning("%s, other data than these: are they of other people?", told)
+
+
+def _differing(before: dict[str, Any], own: dict[str, Any]) -> str:
+    """Which settings of two protocols differ, in brackets."""
+    then, now = (json.loads(json.dumps(each.get("protocol", {}))) for each in (before, own))
+    odd = [f"{key}={then.get(key)}, not {now.get(key)}" for key in now if then.get(key) != now[key]]
+    return f" ({listed(odd, 4)})"
+
+
+def _check_elsewhere(told: str, run: RunFolder, problem: Problem[Any], loaded: Audited[Any],
+                     cfg: DictConfig) -> None:  # fmt: skip
+    """Check that a run of other data, from which this one begins, was not trained on what is
+    tested here. Raises UserError where data of one name is in both, but for a part of joined data
+    of which the same protocol left out each user's last events.
+    """
+    name = str(run.card.get("data"))
+    theirs = sets_in(name, config.plain(run.config.data))
+    ours = sets_in(loaded.name, config.plain(cfg.data))
+    if run.card.get("data_hash") == loaded.data_hash:
+        return
+    if not (shared := sorted(theirs & ours)):
+        log.warning("%s was trained on %s, other data than these: are they of other people?", told,
+                    name)  # fmt: skip
+        return
+    then, now = run.card.get("protocol", {}), problem.protocol.settings()
+    by_user = getattr(loaded.data, "split", None) is not None and not loaded.data.split.boundaries
+    if name == loaded.name or not by_user or sha256_json(then) != sha256_json(now):
+        raise UserError(
+            f"{told} was trained on {listed(shared)} as well, in another state or under another "
+            "protocol than here, so that it may have been trained on what is tested here. If these "
+            "are other people, give them another name, data.name=NAME; joined data goes with one "
+            "of its parts where both have the same protocol, such as protocol=leave_one_out."
+        )
+    log.warning("%s was trained on %s as well, of which the same protocol left the last events of "
+                "each user out.", told, listed(shared))  # fmt: skip
 
 
 def _earlier(last: float | None, held_out: float | None) -> bool:

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
     names: dict[str, str | None] = {name: said.get(name, name) for name in reading.COLUMNS}
     if is_server or names["time"] == "null":  # a server has its own clock
         names["time"] = None
-    columns = [name.strip() for name in said["columns"].split(",")] if "columns" in said else []
+    columns = said["columns"].strip("[]").replace(" ", "").split(",") if "columns" in said else []
     reading.check_columns(columns, names)
     source, total, new, bad = source_of(said["from"], follow=follow), 0, 0, 0
     place = Path(said["state"] if is_server else to)
@@ -72,7 +72,9 @@ def run(arguments: list[str]) -> int:
     with one_writer(place.with_name(f"{place.name}.lock")):
         sent_with = os.environ.get("LIGHTNING_REC_KEY")
         sink: sinks.Sink = (
-            sinks.Server(to, place, sent_with) if is_server else sinks.Parts(place, columns)
+            sinks.Server(to, place, put, sent_with, names)
+            if is_server
+            else sinks.Parts(place, columns)
         )
         wait = seconds if follow else 0.0
         begun, kind = sink.position(), sink.kind()
@@ -82,8 +84,9 @@ def run(arguments: list[str]) -> int:
             if not (follow or begun or total):
                 reading.check_first(said["from"], events, refused, columns)
             sinks.aside(refused, put)
-            total, bad = total + len(events), bad + len(refused)
             new += sink.take(events, position)
+            odd = len(sink.refused())
+            total, bad = total + len(events) - odd, bad + len(refused) + odd
             kind = kind or sink.kind()
     again = total - new
     Screen().print(

@@ -42,7 +42,7 @@ def _figure(name: str, value: Any) -> str:
         return "-"
     if not isinstance(value, float):
         return f"{value:,}"
-    if name in ("p", "q"):
+    if name in ("p", "q", "weight"):
         return f"{value:.2g}"
     return f"{value:,.{DECIMALS.get(name.partition('@')[0], 3)}f}"
 

@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,10 @@ class Sink(Protocol):
 
     def take(self, events: list[Event], position: Position) -> int:
         """Keep events and the position after them; how many were new."""
+        ...
+
+    def refused(self) -> list[Refused]:
+        """The events, of those taken last, that were not to be kept."""
         ...
 
 
@@ -105,6 +109,10 @@ class Parts:
         times = pl.read_parquet(self.files[0], columns=["time"], n_rows=1, glob=False)["time"]
         return None if times[0] is None else kind_of(times[0])
 
+    def refused(self) -> list[Refused]:
+        """See :class:`Sink`. Whatever is an event is kept."""
+        return []
+
     def take(self, events: list[Event], position: Position) -> int:
         """See :class:`Sink`."""
         once = {event.key: event for event in reversed(events) if event.key not in self._keys}
@@ -129,11 +137,16 @@ class Server:
     """``/events`` of a server, one request for each event, whose key it knows it by.
 
     ``state``: a file with the position, written after each batch: what was sent since is sent
-    again, and the server counts it once.
+    again, and the server counts it once. ``key``: what it wants to be asked with, if anything.
+    ``names``: of the fields of an event, by which what it refuses is written into ``put``.
     """
 
-    def __init__(self, address: str, state: Path, key: str | None) -> None:
-        self.address, self.state, self.key = f"{address.rstrip('/')}/events", state, key
+    def __init__(
+        self, address: str, state: Path, put: Path, key: str | None,
+        names: Mapping[str, str | None],
+    ) -> None:  # fmt: skip
+        self.address, self.state, self.put = f"{address.rstrip('/')}/events", state, put
+        self.key, self.names, self._refused = key, names, list[Refused]()
 
     def position(self) -> Position:
         """See :class:`Sink`."""
@@ -145,17 +158,25 @@ class Server:
         return None
 
     def take(self, events: list[Event], position: Position) -> int:
-        """See :class:`Sink`. An event that the server refuses for good is told, and left."""
+        """See :class:`Sink`."""
+        self._refused = []
         new = sum(self._send(event) for event in events)
+        aside(self._refused, self.put)
         self.state.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.state, position)
         return new
+
+    def refused(self) -> list[Refused]:
+        """See :class:`Sink`. Those that the server refuses for good."""
+        return self._refused
 
     def _send(self, event: Event) -> bool:
         headers = {"Content-Type": "application/json", "Idempotency-Key": event.key}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         said = {name: value for name, value in event.said if value is not None}
+        nested = [name for name, value in said.items() if isinstance(value, list | dict)]
+        said |= {name: _cell(said[name]) for name in nested}
         item = {"item": event.item, **said} if said else event.item
         body = json.dumps({"user": event.user, "items": [item]}).encode()
         wait = 0.1
@@ -168,7 +189,10 @@ class Server:
                 if error.code in (401, 403):
                     raise UserError(f"{self.address} wants a key: LIGHTNING_REC_KEY.") from None
                 if error.code not in _AGAIN:
-                    log.warning("An event was refused for good: %s", error.read(500).decode())
+                    why = " ".join(error.read(300).decode(errors="replace").split())
+                    own = {str(self.names["user"]): event.user, str(self.names["item"]): event.item}
+                    line = json.dumps(own | dict(event.said), ensure_ascii=False).encode()
+                    self._refused.append(Refused(line, f"{self.address} answers {why}"))
                     return False
             except (OSError, ValueError):
                 pass

@@ -12,7 +12,7 @@ from lightning_rec import config
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_file
 from lightning_rec.items.base import ItemNode, SumOf, known_by
 from lightning_rec.items.features import Features
@@ -48,9 +48,14 @@ def elsewhere(
     for node in ("model", "item", "adapter"):
         old, new = (_deciding(config.plain(each.get(node)) or {}) for each in (run.config, cfg))
         if old != new:
+            odd = [
+                f"{node}.{key}={old.get(key)}, not {new.get(key)}"
+                for key in dict.fromkeys([*old, *new])
+                if old.get(key) != new.get(key)
+            ]
             raise UserError(
                 f"method.run={folder} has another {node}= than this run: its weights are of "
-                f"{old}, not of {new}. Say the same."
+                f"{listed(odd, 4)}. Say the same."
             )
     run.check_language(cfg)
     state, grows = weights.found(run.path), growing(make, cfg.batches.max_len)

@@ -82,6 +82,8 @@ def test_other_cuts_of_the_same_data_are_refused(
     sentence = refused("train", *reading, cut, f"run_dir={tmp_path / 'r'}")
     assert "has learnt of pairs of shop, of another protocol_hash" in sentence
     assert "pretrain it" in sentence
+    if cut == "protocol.item_core=2":
+        assert "(item_core=0, not 2)" in sentence
 
 
 def test_other_states_of_the_data_are_refused_and_other_data_are_not(

@@ -242,6 +242,38 @@ def test_a_model_of_single_users_or_items_is_refused(
     assert "knows items by" in refused(*asked, f"run_dir={tmp_path / 'run'}")
 
 
+def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
+    line: Line, pretrained: Path, refused: Refused, shops: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    to = f"run_dir={tmp_path / 'refused'}"
+    shorter = tmp_path / "shorter.csv"
+    shorter.write_text("\n".join((shops / "a.csv").read_text().splitlines()[:-50]))
+    asked = [*line("a", *given(pretrained)), f"data.path={shorter}", to]
+    assert "was trained on a as well, in another state" in refused(*asked, "data.name=a")
+    assert cli.run([*asked[:-1], "data.name=c", f"run_dir={tmp_path / 'c'}"]) == 0
+    assert "are they of other people?" in capfd.readouterr().err
+    parts = [
+        each for name in "ab" for each in (
+            f"+data@data.parts.{name}=table", f"data.parts.{name}.path={shops / name}.csv",
+            f"data.parts.{name}.user=user", f"data.parts.{name}.item=item",
+        )
+    ]  # fmt: skip
+    both = tmp_path / "both.parquet"
+    named = [pl.read_parquet(shops / f"{name}.parquet").with_columns(pl.format(f"{name}:{{}}", "item").alias("item")) for name in "ab"]  # fmt: skip
+    pl.concat(named).write_parquet(both)
+    settings = [each for each in SETTINGS if not each.startswith("data.")]
+    joined, run = [*MODEL, "data=joined", *parts, f"item.path={both}", *settings], tmp_path / "j"
+    assert cli.run(["train", *joined, *PRETRAIN, "trainer.max_epochs=1", f"run_dir={run}"]) == 0
+    capfd.readouterr()
+    assert cli.run([*line("a", *given(run)), f"run_dir={tmp_path / 'part'}"]) == 0
+    assert "was trained on a as well, of which the same protocol left" in capfd.readouterr().err
+    told = refused(*line("a", *given(run), "protocol.item_core=2"), to)
+    assert "was trained on a as well" in told
+    told = refused("train", *joined, "protocol.item_core=2", *given(pretrained), to)
+    assert "was trained on a as well" in told
+
+
 def test_other_tasks_have_no_transfer(refused: Refused, pretrained: Path) -> None:
     told = refused("train", "data=ml_100k_clicks", "task=click", "model=fm", *given(pretrained))
     assert "method=transfer is of task=sequence" in told

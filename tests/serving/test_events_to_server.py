@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from serving.servers import Server
 
 from lightning_rec import cli
@@ -35,3 +36,25 @@ def test_each_event_reaches_the_server_once_and_in_order(
     sent = len(lines)
     assert cli.run(words) == 0
     assert len(log.read_text().splitlines()) == sent
+
+
+def test_what_a_server_refuses_is_kept_aside(
+    process: Callable[..., Server], sasrec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, path, state = (tmp_path / name for name in ("log.jsonl", "events.jsonl", "sent.json"))
+    server = process(sasrec, f"log={log}", "log_items=true", "log_ids=plain")
+    events = [
+        {"uid": "u1", "item": "i1", "kind": ["buy", "gift"]},
+        {"uid": "u2", "item": "i" * 100_000, "kind": "view"},
+        {"uid": "u3", "item": "i3", "kind": {"a": 1}},
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in events))
+    words = ["events", f"from={path}", f"to={server.address}", f"state={state}", "user=uid"]
+    capsys.readouterr()
+    assert cli.run([*words, "columns=kind"]) == 0
+    told = capsys.readouterr().out
+    assert "2 events taken, 0 that were known, 1 lines" in told
+    kept = [json.loads(line) for line in (tmp_path / "sent.json.refused.jsonl").open()]
+    assert kept == events[1:2]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["user"] for line in lines if "items" in line] == ["u1", "u3"]

@@ -18,6 +18,7 @@ from lightning_rec.data.core.audited import leak
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.data.pipeline import AuditedLog, load
+from lightning_rec.data.sources.joined import sets_in
 from lightning_rec.data.split import Split
 from lightning_rec.data.templates import render_template
 from lightning_rec.data.texts import plain
@@ -161,6 +162,8 @@ class CoPurchase:
         """What a language model has seen that learnt of these pairs: the log, and its cut."""
         return {
             "name": self.loaded.name,
+            "names": sorted(sets_in(self.loaded.name, self.of)),
+            "protocol": self.protocol.settings(),
             "data_hash": self.loaded.data_hash,
             "protocol_hash": self.protocol.hash(self.loaded.counts),
             "until": self.loaded.facts.get("last training time"),

@@ -177,3 +177,15 @@ def _below(frames: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
 
 def _every(schemas: Iterable[Iterable[str]]) -> Iterable[str]:
     return (name for schema in schemas for name in schema)
+
+
+def sets_in(name: str, node: Mapping[str, Any]) -> set[str]:
+    """Names of a data set and of those that it is joined of, as a node of ``data`` has them: what
+    is called alike may hold the same events.
+    """
+    found = {name}
+    for key, part in (node.get("parts") or {}).items():
+        path = part.get("path")
+        found |= {str(key), str(part.get("name") or key)}
+        found |= {Path(path).name.split(".")[0]} if isinstance(path, str) else set()
+    return found
