@@ -1,6 +1,5 @@
 """``lightning-rec events``: events as they come, kept as Parquet or sent to a server."""
 
-import os
 from pathlib import Path
 
 from lightning_rec.commands.asked import flag, keys_of, nothing_else
@@ -70,12 +69,7 @@ def run(arguments: list[str]) -> int:
     place = Path(said["state"] if is_server else to)
     put = place.with_name(f"{place.name}.refused.jsonl")
     with one_writer(place.with_name(f"{place.name}.lock")):
-        sent_with = os.environ.get("LIGHTNING_REC_KEY")
-        sink: sinks.Sink = (
-            sinks.Server(to, place, put, sent_with, names)
-            if is_server
-            else sinks.Parts(place, columns)
-        )
+        sink = sinks.sink_of(to, place, put, names, columns)
         wait = seconds if follow else 0.0
         begun, kind = sink.position(), sink.kind()
         for rows, position in batches(source, begun, most, wait, follow=follow):

@@ -14,6 +14,7 @@ from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions, Source
+from lightning_rec.data.sources.joined import JoinedSource
 from lightning_rec.data.split import SPLIT_FORMAT, Split
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)
     graph, of_graph = _graph(source, data, split)
+    if isinstance(source, JoinedSource):
+        odd = [*odd, *source.without_targets(data.items, split)]
     for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *of_graph]:
         log.warning(note)
     sample = protocol.candidates.number if protocol.candidates else 0

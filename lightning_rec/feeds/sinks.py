@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
@@ -199,3 +200,14 @@ class Server:
             log.warning("%s does not take events now; trying again.", self.address)
             time.sleep(wait)
             wait = min(_LONGEST, 2 * wait)
+
+
+def sink_of(
+    to: str, place: Path, put: Path, names: Mapping[str, str | None], columns: Sequence[str]
+) -> Sink:
+    """Where events go: a server by its address, which is asked with LIGHTNING_REC_KEY, else parts
+    in the folder ``place``; see :class:`Server` for the others.
+    """
+    if to.startswith(("http://", "https://")):
+        return Server(to, place, put, os.environ.get("LIGHTNING_REC_KEY"), names)
+    return Parts(place, columns)

@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 
 from lightning_rec import cli
 from lightning_rec.build import load_run
+from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.joined import JoinedSource
 from lightning_rec.data.sources.table import TableSource
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.lab.slices import parts_of
@@ -155,6 +157,20 @@ def test_a_run_of_joined_data(
     assert {part.name for part in parts_of([run], ["data"])} == {"one", "two"}
     monkeypatch.chdir(tmp_path)
     assert cli.run(["evaluate", f"run={run}"]) == 0
+
+
+def test_a_part_that_no_target_is_of_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, first in (("early", 0), ("late", 1000)):
+        rows = [(f"u{n % 5}", f"i{n % 7}", first + n) for n in range(60)]
+        pl.DataFrame(rows, ["user", "item", "time"], orient="row").write_csv(tmp_path / name)
+    parts = {name: node(tmp_path / name, time="time") for name in ("early", "late")}
+    told = "has no target of early: its figures are those of the other data alone"
+    load(JoinedSource(parts=parts), LeaveOneOut(seen="keep", cutoffs=[5]), tmp_path / "cache")
+    assert told not in caplog.text
+    load(JoinedSource(parts=parts), Temporal(seen="keep", cutoffs=[5]), tmp_path / "cache")
+    assert f"The test {told}" in caplog.text
 
 
 def test_a_list_of_sets_is_joined(refused: Callable[..., str]) -> None:

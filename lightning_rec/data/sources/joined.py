@@ -11,6 +11,7 @@ import polars as pl
 
 from lightning_rec import building
 from lightning_rec.data.schema import TIMED, Source, Tables
+from lightning_rec.data.split import Split
 from lightning_rec.data.ties import Ties
 from lightning_rec.errors import UserError, listed
 
@@ -97,6 +98,21 @@ class JoinedSource:
             _below({name: _described(name, each, "user") for name, each in read.items()}),
             dropped,
         )
+
+    def without_targets(self, items: pl.DataFrame, split: Split) -> list[str]:
+        """Sentences on parts of which validation or test ask about nothing; ``items`` are those of
+        the prepared catalogue.
+        """
+        told, of = list[str](), items[OF].gather(split.vocabulary.tolist())
+        for stage, examples in (("validation", split.val), ("test", split.test)):
+            met = set(of.gather(examples.target[examples.target >= 0].tolist()))
+            if examples.size and (missing := [name for name in self.sources if name not in met]):
+                told.append(
+                    f"The {stage} has no target of {listed(missing)}: its figures are those of the "
+                    "other data alone. Where data sets end at different times a protocol of each "
+                    "user's own time, such as leave_one_out, asks about all of them."
+                )
+        return told
 
 
 def _source(name: str, node: dict[str, Any]) -> Source:
