@@ -1,7 +1,5 @@
 """Every experiment runs for a step; every table is built from the committed JSON."""
 
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -122,17 +120,3 @@ PAPERS = sorted(CLONE.glob("experiments/*/paper.yaml"))
 def test_every_row_of_a_paper_can_be_trained(paper: Path) -> None:
     for row in yaml.safe_load(paper.read_text())["rows"].values():
         problem_of(config.compose([str(each) for each in row["config"]]))
-
-
-PAGES = sorted(CLONE.glob("experiments/*/README.md"))
-FIRST = re.compile(r"^([\w.@/]+=[^,\[{'\"]+),.*$")  # of several values of a sweep
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.parent.name)
-def test_every_training_of_a_page_of_experiments_can_be_composed(page: Path) -> None:
-    text = re.sub(r"\\\n\s*", "", page.read_text())
-    said = re.findall(r"^(?:[A-Z_]+=\S+ )?lightning-rec train (.*)$", text, re.M)
-    for line in said:
-        words = [FIRST.sub(r"\1", word) for word in shlex.split(line, comments=True)]
-        if not re.search(r"[A-Z]{3,}|\$|runs/|--config-dir", line):  # what is there already
-            problem_of(config.compose([word for word in words if word != "-m"]))

@@ -26,6 +26,8 @@ def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
 def _shipped(name: str) -> Any:
     """A shipped config, with those of the group that it begins with: composing takes longer."""
     raw: Any = OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml")
+    if any(not isinstance(base, str) for base in raw.get("defaults", ())):  # of other groups
+        return config.compose([f"data={name}"]).data
     bases = [_shipped(base) for base in raw.pop("defaults", ()) if base != "_self_"]
     return OmegaConf.merge(*bases, raw)
 

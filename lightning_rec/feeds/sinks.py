@@ -81,7 +81,8 @@ class Parts:
         folder.mkdir(parents=True, exist_ok=True)
         self.files = sorted(folder.glob("part-*.parquet"))
         for path in self.files[:1]:
-            kept = [name for name in pl.read_parquet_schema(path) if name not in COLUMNS]
+            named = pl.read_parquet(path, n_rows=0, glob=False).columns
+            kept = [name for name in named if name not in COLUMNS]
             if sorted(kept) != sorted(columns):
                 said = f"columns={','.join(kept)}" if kept else "no columns="
                 raise UserError(f"{folder} was begun with {said}: say so, or choose a new folder.")

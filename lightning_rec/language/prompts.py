@@ -37,14 +37,8 @@ class Wording(NamedTuple):
     def of(
         cls, tokenizer: Any, prompt: str, separator: str, nothing: str, slot: str = "{item}"
     ) -> "Wording":
-        """That of a prompt with ``{history}`` and another ``slot``. Raises UserError if it has not
-        each once, or other braces.
-        """
-        if sorted(_SLOTS.findall(prompt)) != sorted(["{history}", slot]):
-            raise UserError(
-                f"model.prompt must hold {{history}} and {slot}, each once, and no other braces: "
-                f"{prompt!r}."
-            )
+        """That of a prompt; see :func:`check_slots`."""
+        check_slots(prompt, slot)
         before, first, between, _, after = _SLOTS.split(prompt)
         begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
         return cls(
@@ -54,6 +48,17 @@ class Wording(NamedTuple):
             tokens_of(tokenizer, separator),
             tokens_of(tokenizer, f" {nothing}"),
             first == "{history}",
+        )
+
+
+def check_slots(prompt: str, slot: str = "{item}") -> None:
+    """Raise UserError unless a prompt has ``{history}`` and another ``slot``, each once, and no
+    other braces.
+    """
+    if sorted(_SLOTS.findall(prompt)) != sorted(["{history}", slot]):
+        raise UserError(
+            f"model.prompt must hold {{history}} and {slot}, each once, and no other braces: "
+            f"{prompt!r}."
         )
 
 

@@ -15,7 +15,7 @@ from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.errors import UserError
 from lightning_rec.language.blocks import in_blocks
 from lightning_rec.language.encoder import check_length
-from lightning_rec.language.prompts import Prompts, Wording, single_token
+from lightning_rec.language.prompts import Prompts, Wording, check_slots, single_token
 from lightning_rec.language.tokens import tokenize
 from lightning_rec.language.words import LoadWords
 from lightning_rec.models.clicks.parts import HistoryModel
@@ -69,6 +69,7 @@ class TALLRec(HistoryModel):
         max_tokens: PositiveInt = 256,
     ) -> None:
         super().__init__(schema)
+        check_slots(prompt)
         words = load_words(encoder, "causal")
         check_length(words.model, "model.max_tokens", max_tokens)
         tokenizer = words.tokenizer

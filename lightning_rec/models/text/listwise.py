@@ -17,6 +17,7 @@ from lightning_rec.data.chance import bits
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.language.letters import Asking, LetterReader
 from lightning_rec.language.listed import LETTERS
+from lightning_rec.language.prompts import check_slots
 from lightning_rec.language.words import LoadWords
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.best import best
@@ -97,6 +98,7 @@ class Listwise(Together):
     ) -> None:
         assert isinstance(first, Member)
         super().__init__(schema, [first])
+        check_slots(prompt, "{items}")
         limits = (max_titles, max_title_tokens, max_tokens)
         asking = Asking(encoder, prompt, separator, nothing, answer, *limits)
         self.reader = LetterReader(load_words(encoder, "causal"), titles, rerank, asking)
