@@ -275,8 +275,15 @@ def test_an_item_of_which_nothing_is_known_has_no_neighbours() -> None:
     drawn = torch.randn(5, 4)
     drawn[4] = 0
     items = encoder_of(KnownVectors(drawn), ids=True, trained=3, neighbours=2).eval()
-    assert items.table()[3].any()
-    assert not items.table()[4].any()
+    mapped = items.get_submodule("parts.text.project")
+    assert isinstance(mapped, nn.Linear)
+    nn.init.normal_(mapped.bias)  # as it is after training
+    table = items.table()
+    own = items.get_submodule("parts.ids")
+    assert isinstance(own, OwnVectors)
+    assert own.table()[3].any()
+    assert not own.table()[4].any()
+    torch.testing.assert_close(table[4], mapped.bias.detach())
     none = encoder_of(KnownVectors(drawn), ids=True, trained=3, neighbours=0).eval()
     text = none.get_submodule("parts.text")
     assert isinstance(text, Projected)

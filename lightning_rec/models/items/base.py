@@ -48,6 +48,10 @@ class ItemEncoder(CachedInEvaluation, ABC):
     def initialise(self, init: Init) -> None:
         """Start as the paper of a model has its table of items start, if this is such a table."""
 
+    def told_of(self, codes: Tensor) -> Tensor:
+        """Whether anything describes items, int64 [n] -> bool [n]."""
+        return self(codes).any(dim=1)
+
     def new_bias(self) -> nn.Parameter:
         """A bias for each item's score, float [V]: 0, and learnt only if items have own weights."""
         return nn.Parameter(torch.zeros(self.num_items), requires_grad=self.by_id)

@@ -65,6 +65,7 @@ class OwnVectors(ComputedItems):
     by_id = True
     own: nn.Embedding
     described: Callable[[Tensor], Tensor] | None = None  # all else that items are known by, summed
+    told_by: Callable[[Tensor], Tensor]  # whether that is anything, of different rising codes
 
     def __init__(
         self,
@@ -114,5 +115,5 @@ class OwnVectors(ComputedItems):
             cosine, place = (each @ theirs.T).topk(number, dim=1)
             weight = (SHARPNESS * cosine).softmax(dim=1)
             made.append((weight[:, :, None] * self.own(known[place])).sum(dim=1))
-        found = torch.cat(made) * described.any(dim=1, keepdim=True)  # 0: nothing is known of it
+        found = torch.cat(made) * self.told_by(codes[new])[:, None]  # 0: nothing is known of it
         return vectors.index_copy(0, new, found.to(vectors.dtype))

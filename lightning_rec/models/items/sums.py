@@ -38,7 +38,7 @@ class Sum(ComputedItems):
         self.described = tuple(part for part in parts.values() if not part.by_id)  # by all but ids
         for part in parts.values():
             if isinstance(part, OwnVectors) and self.described:
-                part.described = self._described
+                part.described, part.told_by = self._described, self._told_of
         self.gate = nn.Linear(dim * len(parts), len(parts)) if gate else None
         self.join = nn.Linear(dim * len(parts), dim) if concat else None
 
@@ -74,6 +74,10 @@ class Sum(ComputedItems):
     def _described(self, codes: Tensor) -> Tensor:
         """What items are known by but for their ids, summed: int64 [n], rising -> float [n, D]."""
         return torch.stack([_vectors(part, codes) for part in self.described]).sum(dim=0)
+
+    @torch.no_grad()
+    def _told_of(self, codes: Tensor) -> Tensor:
+        return torch.stack([part.told_of(codes) for part in self.described]).any(dim=0)
 
     def sparse_gradients(self) -> None:
         """Give the tables of ids among the parts sparse gradients."""

@@ -122,6 +122,11 @@ class Projected(DescribedItems):
         assert self.source is not None, "read() comes first"
         return self.project(self.source(codes))
 
+    def told_of(self, codes: Tensor) -> Tensor:
+        """Whether items have a vector: the map's bias alone says nothing of one without."""
+        assert self.source is not None
+        return self.source(codes).any(dim=1)
+
     @torch.no_grad()
     def freeze_source(self) -> None:
         """Keep the vectors as they are now: what makes them is let go, and is tuned no more."""
