@@ -132,7 +132,7 @@ def test_vectors_loss_and_gradients_are_those_of_recbole(
     wanted = theirs()
     model.eval()
     asked = split.num_users + split.num_items  # nobody asks for other entities
-    torch.testing.assert_close(model._made().double(), wanted[:asked], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(model.made().double(), wanted[:asked], atol=1e-6, rtol=1e-5)
     users, better, worse = [4, 9, 4], torch.tensor([[1], [2], [3]]), torch.tensor([[3], [3], [5]])
     model.train()
     queries = model(*of(*users))

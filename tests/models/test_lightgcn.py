@@ -1,11 +1,13 @@
 """LightGCN against a dense matrix, and that it makes its vectors no more often than it must."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lightning_rec.data.split import Histories, Schema, Split
-from lightning_rec.models.classic import lightgcn
+from lightning_rec.models.classic import propagating
 from lightning_rec.models.classic.lightgcn import LightGCN
 
 NOTHING = torch.zeros(0), torch.zeros(0)
@@ -79,8 +81,13 @@ def test_a_step_has_the_gradient_of_the_dense_matrix_and_of_the_0th_layer(
 def test_vectors_are_made_once_a_step_and_once_an_evaluation(
     model: LightGCN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, times = lightgcn._mean_of_layers, []
-    monkeypatch.setattr(lightgcn, "_mean_of_layers", lambda *args: times.append(1) or made(*args))  # type: ignore[func-returns-value]
+    made, times = propagating._mean_of_layers, []
+
+    def counted(*args: Any) -> Tensor:
+        times.append(1)
+        return made(*args)
+
+    monkeypatch.setattr(propagating, "_mean_of_layers", counted)
 
     def ask() -> Tensor:
         queries = model(*of(4))

@@ -15,24 +15,22 @@ from torch.nn import functional as F
 
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError, listed
-from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.graphs import Alike, bipartite, drawn_edges
-from lightning_rec.models.classic.lightgcn import propagated
-from lightning_rec.models.classic.parts import Sparse, training_matrix, users_at
+from lightning_rec.models.classic.parts import Sparse, training_matrix
+from lightning_rec.models.classic.propagating import Propagating, propagated
 from lightning_rec.models.events import event_vectors
 from lightning_rec.models.items.base import BLOCK_ITEMS, ComputedItems, ItemEncoder
 from lightning_rec.models.items.features import FeatureItems
 from lightning_rec.models.items.ids import Items
 from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.items.vectors import Projected
-from lightning_rec.models.layers import CachedInEvaluation
 from lightning_rec.needs import Need
 from lightning_rec.ranges import BelowOne, Layers
 
 EVENT_VECTORS = 64  # width of vectors of events, where nothing describes items
 
 
-class FREEDOM(CachedInEvaluation, InnerProduct):
+class FREEDOM(Propagating):
     """Vectors of users and items summed over neighbours in the log, and items' over alike items.
 
     An item's vector is the mean of LightGCN's layers plus what ``item_depth`` means over its
@@ -57,9 +55,6 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
     Raises UserError if items are known by their ids besides, or ``shares`` names other parts.
     """
 
-    objectives = ("user_item",)
-    needs_order = False
-    needs_users = True
     bundled: ClassVar[Mapping[str, Any]] = {"weight": 0}  # of a term that only training has
     seed: Tensor  # int64 scalar, of the edges that are left out in this epoch
 
@@ -91,7 +86,6 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
         self.register_buffer("seed", torch.zeros((), dtype=torch.int64))
         self._due = False  # whether an epoch has begun without its edges
         self._graphs: dict[bool, tuple[object, Tensor]] = {}
-        self._step: Tensor | None = None  # what this training step's forward made
         self._drawn: Tensor | None = None  # items that targets are compared with, int64 [M, n]
 
     @property
@@ -125,32 +119,12 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
         """Nothing is read of items before the penalty; see :meth:`SequenceModel.begin_step`."""
         self._drawn = None
 
-    def train(self, mode: bool = True) -> "FREEDOM":
-        """Forget what was made in the other mode."""
-        self._step = None
-        return super().train(mode)
-
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """The user's vector, float [M, D]; of who has no training events, the mean of all."""
-        user = users_at(histories, positions)
-        if self.training:
-            if self._due:
-                self.seed.copy_(torch.randint(2**62, ()))
-                self._due = False
-            self._step = self._propagated()
-            return F.embedding(user, self._step)
-        made = self._made()
-        queries = made[user]
-        number = self.edges.indptr.diff()
-        unknown = number[user] == 0
-        if unknown.any():
-            queries[unknown] = made[: self.schema.num_users][number > 0].mean(dim=0)
-        return queries
-
-    def vectors(self, items: Tensor | None = None) -> ItemVectors:
-        """Vectors float [n, D], without biases."""
-        made = self._made()[self.schema.num_users :]
-        return ItemVectors(made if items is None else F.embedding(items, made), None)
+        """See :meth:`Propagating.forward`; the first step of an epoch draws its edges."""
+        if self.training and self._due:
+            self.seed.copy_(torch.randint(2**62, ()))
+            self._due = False
+        return super().forward(histories, positions)
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Inner products; what was asked last in training is what targets are compared with."""
@@ -181,13 +155,12 @@ class FREEDOM(CachedInEvaluation, InnerProduct):
             cost = cost + self.weight * F.softplus(wrong - right).mean()
         return cost
 
-    def _made(self) -> Tensor:
-        """All vectors, float [U + V, D]: of this training step, or those kept in evaluation."""
-        if self.training:
-            return self._propagated() if self._step is None else self._step
-        return self.cached(self._propagated)
+    def events(self) -> Tensor:
+        """See :meth:`Propagating.events`."""
+        return self.edges.indptr.diff()
 
-    def _propagated(self) -> Tensor:
+    def propagate(self) -> Tensor:
+        """See :meth:`Propagating.propagate`."""
         if not self.alike.whole:
             self._find()
         nodes = torch.cat([self.user.weight, self.own.weight])

@@ -182,9 +182,9 @@ class KGAT(LightGCN):
             nn.init.xavier_normal_(table)
 
     def _penalised(self, nodes: Tensor) -> Tensor:
-        return F.embedding(nodes, self._made())
+        return F.embedding(nodes, self.made())
 
-    def _propagated(self) -> Tensor:
+    def propagate(self) -> Tensor:
         """The 0-th layer of users and items, and the others at length 1, joined: float [U + V, D +
         widths]. Nobody asks for other entities, so that the last layer is not made of them.
         """

@@ -84,7 +84,8 @@ class XSimGCL(LightGCN):
         self._batch = None
         return cost
 
-    def _propagated(self) -> Tensor:
+    def propagate(self) -> Tensor:
+        """See :meth:`Propagating.propagate`; training keeps the layer that is contrasted."""
         layer, layers, graph = self.node.weight.float(), [], self.graph.torch()
         with torch.autocast(layer.device.type, enabled=False):  # sparse products know 32 bits alone
             for _ in range(self.depth):
