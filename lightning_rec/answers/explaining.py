@@ -61,7 +61,7 @@ def explain(
         ``user`` or ``row``; ``rank`` of the item; ``item`` and ``title``; ``path`` from 1;
         ``weight``; ``had``, the item of the history; ``through``, the ids of the entities passed,
         and ``relations``, lists; ``why``, the path in words: an arrow is that of its triple. An
-        item without a path has no row.
+        item without a path has one row, whose ``path`` and what comes after it are null.
 
     Raises:
         UserError: for an unknown user or item, a bad ``k``, ``paths`` or ``hops``, or where the
@@ -122,13 +122,14 @@ def _shown(
     graph: KnowledgeGraph,
     names: Frame | None,
 ) -> pl.DataFrame:
-    user, item = wanted.user[found.target], wanted.entity[found.target]
+    item = wanted.entity[found.target]
     # What it meets, [P, 4]: -1 behind its end.
     nodes = np.stack([found.begin, found.first, found.second, np.full_like(item, -1)], axis=1)
     nodes[np.arange(len(item)), found.hops] = item
     between = np.stack([found.first, found.second], axis=1)
     relation = np.append(graph.relation, -1)[found.triple]  # -1 for no triple
     columns = {
+        "target": pl.Series(found.target.astype(np.int64)),
         "path": pl.Series(places(found.target) + 1, dtype=pl.UInt32),
         "weight": pl.Series(found.weight),
         "had": model.items["item"].gather(found.begin),
@@ -136,11 +137,15 @@ def _shown(
         "relations": _lists(graph.relations, relation),
         "why": _words(_called(model.items, graph, names), graph, nodes, found.triple),
     }
-    rank = pl.Series("rank", places(wanted.user)[found.target] + 1, dtype=pl.UInt32)
-    shown = model.catalogue.shown(item.tolist())
-    key = asked.key.gather(user).to_frame().with_columns(rank)
-    told = pl.concat([key, shown], how="horizontal")
-    return told.with_columns(values.alias(name) for name, values in columns.items())
+    rank = pl.Series("rank", places(wanted.user) + 1, dtype=pl.UInt32)
+    shown = model.catalogue.shown(wanted.entity.tolist())
+    key = asked.key.gather(wanted.user).to_frame().with_columns(rank)
+    every = pl.concat([key, shown], how="horizontal")
+    target = pl.Series("target", np.arange(len(every)), dtype=pl.Int64)
+    told = every.with_columns(target).join(
+        pl.DataFrame(columns), "target", "left", maintain_order="left_right"
+    )
+    return told.drop("target")
 
 
 def _called(items: pl.DataFrame, graph: KnowledgeGraph, names: Frame | None) -> pl.Series:

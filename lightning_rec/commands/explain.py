@@ -73,12 +73,15 @@ def run(arguments: list[str]) -> int:
     if output is not None:
         write_table(found.lazy(), output)
         return 0
+    import polars as pl
+
     from lightning_rec.commands.shown import show
 
+    none = f"(no path of {whole.get('hops', 2)} steps or fewer)"
     shown = found.drop("path", "had", "through", "relations", "title", strict=False)
+    shown = shown.with_columns(pl.col("why").fill_null(none))
     key = shown.columns[0]
-    show(shown if key == "user" else shown.drop(key), "user" if key == "user" else None,
-         "The graph has no such path.")  # fmt: skip
+    show(shown if key == "user" else shown.drop(key), "user" if key == "user" else None)
     return 0
 
 

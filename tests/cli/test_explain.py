@@ -75,6 +75,10 @@ def test_paths_by_rarity_lead_from_the_history_to_what_is_recommended(
     best = model.recommend([history], k=8)
     assert found.columns[:4] == ["row", "rank", "item", "path"]
     ranks = dict(best.select("item", "rank").iter_rows())
+    assert dict(found.select("item", "rank").iter_rows()) == ranks  # each has a row
+    nothing = found.filter(pl.col("path").is_null())
+    assert {*nothing["item"]} == {item for item in ranks if item >= "i38"}
+    found = found.drop_nulls("path")
     for row in found.rows(named=True):
         assert row["rank"] == ranks[row["item"]]
         begin, end = int(row["had"][1:]), int(row["item"][1:])
@@ -112,16 +116,18 @@ def test_paths_are_told_in_words_with_titles_and_names(runs: Path, files: dict[s
         "No. i03 -made by-> Ann <-made by- No. i15",
         "No. i03 -film genre-> g1 <-film genre- No. i15",
         "No. i03 -made by-> Ann -knows-> k4 <-made by- No. i04",
+        None,
     ]
     assert found["relations"].to_list()[1] == ["film.film.genre"] * 2
     assert found.select("rank", "item", "title", "path", "had", "through").rows() == [
         (1, "i15", "No. i15", 1, "i03", ["k3"]),
         (1, "i15", "No. i15", 2, "i03", ["g1"]),
         (2, "i04", "No. i04", 1, "i03", ["k3", "k4"]),
+        (3, "i03", "No. i03", None, None, None),
     ]
     back = explain(model, files, [["i04"]], items=["i03"], hops=3)
     assert back["why"].to_list() == ["No. i04 -made by-> k4 <-knows- k3 <-made by- No. i03"]
-    assert explain(model, files, [["i39"]], items=["i03"]).is_empty()
+    assert explain(model, files, [["i39"]], items=["i03"])["path"].to_list() == [None]
 
 
 def test_paths_of_kgat_weigh_what_it_has_learnt(runs: Path, files: dict[str, str]) -> None:
@@ -133,7 +139,7 @@ def test_paths_of_kgat_weigh_what_it_has_learnt(runs: Path, files: dict[str, str
     weight = {frozenset(pair): own for *pair, own in zip(*names, learnt, strict=True)}
     found = explain(model, graph, users=["u5", "u9"], hops=3, paths=4)
     assert found["user"].unique(maintain_order=True).to_list() == ["u5", "u9"]
-    for row in found.rows(named=True):
+    for row in found.drop_nulls("path").rows(named=True):
         ends = [f"m{int(row[name][1:])}" for name in ("had", "item")]
         nodes = [ends[0], *row["through"], ends[1]]
         wanted = 1.0
@@ -182,6 +188,9 @@ def test_the_commands_of_the_page_show_what_python_finds(
         capsys.readouterr()
         assert cli.run([word for word in asked if word]) == 0
         assert "-made by->" in " ".join(capsys.readouterr().out.split())
+    capsys.readouterr()
+    assert cli.run(["explain", f"model={runs / 'sasrec'}", "history=i03", "item=i39", said]) == 0
+    assert "(no path of 2 steps or fewer)" in " ".join(capsys.readouterr().out.split())
     output = tmp_path / "paths.parquet"
     asked = [f"model={runs / 'kgat'}", "user=[u5,u9]", said, "hops=3"]
     assert cli.run(["explain", *asked, "--output", str(output)]) == 0
