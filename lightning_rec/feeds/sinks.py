@@ -78,7 +78,6 @@ class Parts:
         self, folder: Path, columns: Sequence[str] = (), remembered: int = REMEMBERED
     ) -> None:
         self.folder, self.columns, self.remembered = folder, tuple(columns), remembered
-        folder.mkdir(parents=True, exist_ok=True)
         self.files = sorted(folder.glob("part-*.parquet"))
         for path in self.files[:1]:
             named = pl.read_parquet(path, n_rows=0, glob=False).columns
@@ -126,6 +125,7 @@ class Parts:
         table = pl.DataFrame(rows, schema=columns, orient="row")
         number = int(self.files[-1].stem[5:]) + 1 if self.files else 1
         target = self.folder / f"part-{number:08d}.parquet"
+        self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
             table.write_parquet(temporary, metadata={_POSITION: json.dumps(position)})
         self.files.append(target)

@@ -53,7 +53,7 @@ from lightning_rec.problems.click_figures import (
     worse_than_base,
 )
 from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
-from lightning_rec.problems.item_reading import check_graph
+from lightning_rec.problems.item_reading import check_graph, tell_unread, with_graph
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Arithmetic, Task
@@ -161,7 +161,7 @@ class Clicks(Problem[AuditedClicks]):
 
     def side_hash(self, loaded: AuditedClicks) -> str | None:
         """That of the knowledge graph, where it is read."""
-        return None if loaded.data.graph is None else loaded.data.graph.hash
+        return with_graph(None, loaded.data.graph, self.items, self.meta_model)
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The batches of audited data."""
@@ -177,6 +177,7 @@ class Clicks(Problem[AuditedClicks]):
             reading = self._reading(items.about, items.trained, cache)
             reading.graph = loaded.data.graph
         model, adapted = self._assembled(loaded.data.encoded, reading)
+        tell_unread(model, self.items, getattr(self.source, "graph", None))
         if model.sequential:
             check_order(loaded)
         return self._click_task(loaded, model, self.make_loss(), adapted)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import Adapter
+from lightning_rec.data.graphs.graph import KnowledgeGraph
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError
@@ -40,27 +41,39 @@ def check_graph(reader: Any, source: Any) -> None:
         )
 
 
-def read_graph(model: nn.Module, loaded: AuditedLog) -> None:
-    """Let a model read the knowledge graph of the data, or tell that there is none."""
+def read_graph(model: nn.Module, items: ItemNode | None, graph: KnowledgeGraph | None) -> None:
+    """Let a model read the knowledge graph of the data, and tell what is not read or not there."""
+    tell_unread(model, items, graph)
     if not isinstance(model, ReadsGraph):
         return
-    if loaded.data.graph is None:
+    if graph is None:
         log.warning(
             "%s: the data has no knowledge graph, so that users and items are all it knows: say "
             "data.graph={triples: FILE, links: FILE}.", type(model).__name__,
         )  # fmt: skip
         return
-    model.read_graph(loaded.data.graph)
+    model.read_graph(graph)
+
+
+def tell_unread(model: nn.Module, items: ItemNode | None, graph: object) -> None:
+    """Tell that the data has a graph, or is said to, which nothing reads."""
+    if graph is not None and not reads_graph(model, items):
+        name = type(model).__name__
+        log.warning("%s does not read a knowledge graph: data.graph is ignored.", name)
+
+
+def reads_graph(model: nn.Module, items: ItemNode | None) -> bool:
+    """Whether a model, or what its items are known by, reads a knowledge graph."""
+    return isinstance(model, ReadsGraph) or (items is not None and items.reads_graph)
 
 
 def with_graph(
-    side: str | None, loaded: AuditedLog, items: ItemNode | None, model: nn.Module
+    side: str | None, graph: KnowledgeGraph | None, items: ItemNode | None, model: nn.Module
 ) -> str | None:
     """The hash of what is read of events and users, and of the graph if that is read as well."""
-    reads = isinstance(model, ReadsGraph) or (items is not None and items.reads_graph)
-    if not reads or loaded.data.graph is None:
+    if graph is None or not reads_graph(model, items):
         return side
-    return loaded.data.graph.hash if side is None else sha256_json([side, loaded.data.graph.hash])
+    return graph.hash if side is None else sha256_json([side, graph.hash])
 
 
 def have_read(items: ItemNode, model: nn.Module, reading: Reading) -> None:

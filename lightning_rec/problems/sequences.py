@@ -176,7 +176,7 @@ class Sequences(Problem[AuditedLog]):
     def side_hash(self, loaded: AuditedLog) -> str | None:
         """That of what is read of events and users, where columns are named, and of the graph."""
         of_side = self.side.known(loaded).hash() if self.side else None
-        return with_graph(of_side, loaded, self.items, self.meta_model)
+        return with_graph(of_side, loaded.data.graph, self.items, self.meta_model)
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""
@@ -242,7 +242,7 @@ class Sequences(Problem[AuditedLog]):
     def before(self, loaded: AuditedLog, folder: str) -> Before:
         """What a run of an earlier log knew, or one of other data; see :mod:`updating`."""
         side.refuse(self, "method.run: this model")
-        if with_graph(None, loaded, self.items, self.meta_model):
+        if with_graph(None, loaded.data.graph, self.items, self.meta_model):
             raise updating.graph_is_over()
         known = transferring.elsewhere if self.method.elsewhere else updating.before
         return known(self.cfg, loaded, folder, self.make_model)
@@ -287,7 +287,7 @@ class Sequences(Problem[AuditedLog]):
 
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue, graph or training events if it does."""
-        read_graph(model, loaded)
+        read_graph(model, self.items, loaded.data.graph)
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(described_items(loaded))
         described = self.items is not None and isinstance(model, ReadsVectors)

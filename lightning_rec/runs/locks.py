@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning_rec.errors import UserError
@@ -19,7 +19,7 @@ _PATIENCE = 10.0  # seconds: what a killed process started may outlive it a litt
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Lock ``folder``, which is made if need be, against further writers.
+    """Lock ``folder``, which is made if need be, against further writers; empty, it is removed.
 
     The lock ends with the process that holds it, the first one of a training on several.
     Raises UserError naming host and process of another writer.
@@ -27,7 +27,6 @@ def one_writer(folder: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     descriptor = _acquire(path)
     try:
@@ -38,12 +37,15 @@ def one_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+        with suppress(OSError):  # what nothing was written to is not left behind
+            folder.rmdir()
         os.close(descriptor)
 
 
 def _acquire(path: Path) -> int:
     deadline = time.monotonic() + _PATIENCE
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)  # the one before may have removed it
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -111,8 +111,19 @@ def test_what_cannot_be_is_told(small: list[str], refused: Refused, graph: str) 
     assert "Field required: triples, Unexpected keyword argument: triple." in told
 
 
+def test_a_graph_that_nothing_reads_is_told_and_is_no_part_of_the_run(
+    small: list[str], graph: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = trained(small, tmp_path / "run", "model=sasrec", graph)
+    assert "SASRec does not read a knowledge graph: data.graph is ignored." in caplog.text
+    assert read(run / "run.json").get("side_hash") is None
+
+
 def test_models_of_clicks_take_entities_as_well(
-    titled_clicks: Path, refused: Refused, tmp_path: Path
+    titled_clicks: Path,
+    refused: Refused,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     facts = [f"i{item}\tgenre\tg{item % 3}" for item in range(15)]
     triples = tmp_path / "x.kg"
@@ -135,5 +146,10 @@ def test_models_of_clicks_take_entities_as_well(
     last = pl.read_parquet(titled_clicks).sort("ts").row(-1, named=True)
     leak = f"{last['uid']}\tclicked\t{last['sku']}"
     assert "the relation 'clicked' joins users with items" in refused(*line(leak))
+    assert "is ignored" not in caplog.text
+    by_ids = [each for each in line() if not each.startswith("item")]
+    assert cli.run([*by_ids, f"run_dir={tmp_path / 'ids'}"]) == 0
+    assert "DeepFM does not read a knowledge graph" in caplog.text
+    assert read(tmp_path / "ids" / "run.json").get("side_hash") is None
     without = [each for each in line() if not each.startswith("data.graph")]
     assert "data.graph={triples" in refused(*without)

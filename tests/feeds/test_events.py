@@ -185,6 +185,7 @@ def test_what_training_would_refuse_is_no_event(
     path.write_text("\n".join([*lines, '{"user": 1, "item": 2}', '{"item": 2, "time": 3}', ""]))
     told = told_by(["events", f"from={path}", f"to={to}"], capsys)
     assert f"4 events taken, 0 that were known, {len(BAD) + 2} lines that are no events" in told
+    assert {each.name for each in tmp_path.iterdir()} == {"a.jsonl", "to", "to.refused.jsonl"}
     data = prepare(TableSource(str(to), user="user", item="item", time="time"), tmp_path / "cache")
     assert data.events.collect().height == 4
     untimed = [f"to={tmp_path / 'untimed'}", "time=null"]
@@ -401,6 +402,7 @@ def test_what_cannot_be_is_refused(
         pytest.importorskip("kafka")
     with pytest.raises(UserError, match=told):
         cli.run(["events", *words])
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
 
 
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
