@@ -153,9 +153,8 @@ def _begin(folder: Path, runs: list[str]) -> int:
     monitors = dict.fromkeys(found["monitor"].to_list())
     for run in found.iter_rows(named=True):
         row = re.sub(r"[^\w.-]+", "_", run["setting"]).strip("_.-") or "row"
-        config = [
-            each for each in run["overrides"] if key_of(each) not in ("seed", "run_dir", "logger")
-        ]
+        apart = ("seed", "run_dir", "name", "logger", "tracking")
+        config = [each for each in run["overrides"] if key_of(each).split(".")[0] not in apart]
         while rows.get(row, {"config": config})["config"] != config:
             row += "_"  # names may become equal
         said = {"title": run["setting"], "data": run["data"], "config": config, "published": {}}

@@ -160,12 +160,17 @@ def test_a_paper_is_begun_from_runs(
     assert cli.run(["reproduce", "doe2026", "seeds=1"]) == 0
     runs = tmp_path / "runs" / "reproduce" / "doe2026"
     own = tmp_path / "own"
-    assert cli.run(["reproduce", str(own), "--from", str(runs)]) == 0
+    row = Paper.load(paper).rows["popularity"].config
+    assert cli.run(["train", *row, "tracking.group=best", f"run_dir={tmp_path / 'found'}"]) == 0
+    searched = f"Found={tmp_path / 'found'}"
+    assert cli.run(["reproduce", str(own), "--from", str(runs), searched]) == 0
     begun = Paper.load(own)
-    assert set(begun.rows) == {"model_bprmf_trainer.max_epochs_3", "model_popularity"}
-    assert len(begun.results) == 2
+    assert set(begun.rows) == {"model_bprmf_trainer.max_epochs_3", "model_popularity", "Found"}
+    assert len(begun.results) == 3
     assert not any(
-        each.startswith(("seed=", "run_dir=")) for row in begun.rows.values() for each in row.config
+        each.startswith(("seed=", "run_dir=", "tracking."))
+        for row in begun.rows.values()
+        for each in row.config
     )
     capsys.readouterr()
     assert cli.run(["reproduce", str(own), "seeds=1"]) == 0  # all is recorded already
