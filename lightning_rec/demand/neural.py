@@ -136,7 +136,7 @@ class Neural:
         off = (data.counts[:, 1:] - mean) / (mean + shape * mean**2).sqrt()
         off = off.masked_fill(data.mask == 0, torch.nan).double()
         errors = past_errors(nn.functional.pad(off, (1, 0), value=torch.nan).numpy(),
-                             np.zeros(data.counts.shape), steps, flat=False)  # fmt: skip
+                             np.zeros(data.counts.shape), steps)  # fmt: skip
         return Forecast(expected, joined(torch.cat(paths).numpy(), data.first, errors, generator))
 
 

@@ -61,16 +61,16 @@ class Forecaster(Protocol):
         ...
 
 
-def past_errors(counts: Floats, fitted: Floats, steps: int, *, flat: bool) -> Floats:
+def past_errors(counts: Floats, fitted: Floats, steps: int, season: int = 1) -> Floats:
     """What was asked for less what was forecast, of each moment for all periods ahead.
 
-    ``fitted`` [N, T] is the forecast of each period from the one before. Where it is ``flat``, that
-    is the forecast of all later ones as well. Returns float64 [N, T - H, H], NaN where there was no
-    forecast: ``[i, t, h]`` is of period ``t + 1 + h`` from what was known up to ``t``.
+    ``fitted`` [N, T] is the forecast of each period by what was known a ``season`` of periods
+    before, of which those of later seasons are copies. Returns float64 [N, T - H, H], NaN where
+    there was no forecast: ``[i, t, h]`` is of period ``t + 1 + h`` from what was known up to ``t``.
     """
     moments = counts.shape[1] - steps
     ahead = [
-        counts[:, 1 + h : 1 + h + moments] - fitted[:, (at := 1 if flat else 1 + h) : at + moments]
+        counts[:, 1 + h : 1 + h + moments] - fitted[:, (at := 1 + h % season) : at + moments]
         for h in range(steps)
     ]
     return np.stack(ahead, axis=2)

@@ -55,7 +55,8 @@ class Local:
         log's are; their mean. Raises UserError if a season is not known yet.
         """
         points, fitted = self.points(demand, steps)
-        errors = past_errors(demand.counts, fitted, steps, flat=self.name != "seasonal")
+        season = self.season if self.name == "seasonal" else 1
+        errors = past_errors(demand.counts, fitted, steps, season)
         generator = np.random.default_rng(self.seed)
         at = drawn_moments(demand.first, errors, generator)
         paths = errors[np.arange(len(points)), at]  # [S, N, H], large: all is done in place

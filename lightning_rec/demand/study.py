@@ -192,11 +192,11 @@ def _told(
 def with_vectors(demand: Demand, file: str | Path, known: str, first: int) -> Demand:
     """The series with vectors of a file (``item``, ``vector``) beside what is known of the items.
 
-    Raises LeakError if they were made of events after the first origin: of what is to be forecast.
+    Raises LeakError if they were made of events of the first origin or later, which is forecast.
     """
     if known != ALWAYS:
         made = datetime.fromtimestamp(moment("known", known), UTC).date()
-        if made > demand.starts[first]:
+        if made >= demand.starts[first]:
             raise LeakError(
                 f"vectors={file} were made of events until {made}, and the backtest begins to "
                 f"forecast on {demand.starts[first]}: make them of what was before "

@@ -187,7 +187,9 @@ def calibration(window: str, unit: np.ndarray, label: Floats, score: Floats, lev
     ECE is the mean over bins, by rows, of |observed - predicted| (Guo et al., 2017). p: the squared
     sum of each bin over its variance between units, by chi-square (Hosmer and Lemeshow).
     """
-    place = (np.argsort(np.argsort(score, kind="stable")) * _BINS) // len(score)
+    # Equal scores are in one bin: else the order of the rows would tell them apart.
+    ranks = stats.rankdata(score) - 1
+    place = (ranks * _BINS / len(score) + 1e-9).astype(np.int64)
     unit = np.unique(unit, return_inverse=True)[1]
     units = int(unit.max()) + 1
     sums = np.zeros((units, _BINS))

@@ -150,6 +150,10 @@ def test_vectors_of_what_is_forecast_are_a_leak(shop: Path) -> None:
     ):
         lightning_rec.forecast(*data_of(shop), known="2024-05-19", **keys)
     made = lightning_rec.forecast(*data_of(shop), known="always", **keys)
+    first = made.backtest.coverage["origin"][0]
+    for known in (first, f"{first} 15:00"):  # an event of that day is in what is to be forecast
+        with pytest.raises(LeakError, match="and the backtest begins"):
+            lightning_rec.forecast(*data_of(shop), known=known, **keys)
     assert made.demand.static.shape == (12, 3 + 4)
     with pytest.raises(UserError, match="vectors=FILE and known=DATE go together"):
         lightning_rec.forecast(*data_of(shop), **keys)

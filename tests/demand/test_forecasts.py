@@ -77,6 +77,14 @@ def test_a_season_is_what_was_a_season_before() -> None:
         Local("seasonal", season=13)(demand, 4)
 
 
+def test_what_comes_two_seasons_ahead_is_less_sure_than_in_one() -> None:
+    pytest.importorskip("statsforecast")
+    steps = np.random.default_rng(0).normal(0, 10, (200, 40, 3))
+    found = Local("seasonal", season=3)(series(500.5 + steps.cumsum(1).reshape(200, -1)), 6)
+    spread = found.paths.std(0).mean(0)
+    assert spread[3:] / spread[:3] == pytest.approx([2**0.5] * 3, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["naive", "ses", "croston", "tsb"])
 def test_what_is_expected_agrees_with_quantiles_and_with_the_risk(
     sparse: Demand, name: str
@@ -134,11 +142,11 @@ def test_past_errors_are_those_of_one_moment() -> None:
     counts = CHANCE.poisson(3, (3, 12)).astype(float)
     fitted = CHANCE.random((3, 12))
     fitted[:, 0] = np.nan
-    for flat in (True, False):
-        found = past_errors(counts, fitted, 3, flat=flat)
+    for season, after in ((1, [0, 0, 0]), (2, [0, 1, 0]), (3, [0, 1, 2])):
+        found = past_errors(counts, fitted, 3, season)
         assert found.shape == (3, 9, 3)
         for item, moment, ahead in np.ndindex(found.shape):
-            of = fitted[item, moment + 1 + (0 if flat else ahead)]
+            of = fitted[item, moment + 1 + after[ahead]]
             assert found[item, moment, ahead] == counts[item, moment + 1 + ahead] - of
 
 

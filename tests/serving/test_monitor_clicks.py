@@ -87,6 +87,10 @@ def test_calibration_beside_its_definition() -> None:
     assert wrong.low < raw < wrong.high
     assert wrong.p is not None
     assert wrong.p < 1e-6
+    for given in (label, np.sort(label)):  # of equal scores the order of the rows says nothing
+        even = calibration("all", unit, given, np.full(4000, label.mean()), 0.95)
+        assert even.value < 0.02
+        assert even.p == pytest.approx(1)
     told = 0
     for seed in range(200):  # p is right where probabilities are, and users are alike within
         chance = np.random.default_rng(seed)
