@@ -8,8 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 import shipped
+import torch
 
 from lightning_rec import cli
+from lightning_rec.answers.personal import of_users, taste_of
+from lightning_rec.answers.recommending import recommend_file
 from lightning_rec.build import load_run
 from lightning_rec.bundle import open_model
 from lightning_rec.data import ids
@@ -18,6 +21,7 @@ from lightning_rec.models.base import SequenceModel
 from lightning_rec.predict import asking
 from lightning_rec.predict import histories as histories_of
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.told import Told
 
 USERS = (
     "bprmf",
@@ -148,6 +152,17 @@ def test_a_model_that_reads_times_has_them_of_users_and_of_events(
     opened = open_model(tmp_path / "bundle").recommend(users=["u4"], k=5)
     assert opened.drop("score").equals(known.drop("score"))
     assert np.allclose(opened["score"], known["score"], atol=1e-5)
+    files = tmp_path / "events.csv", tmp_path / "found.parquet"
+    dates.with_columns(pl.col("time").dt.to_string("%d.%m.%Y %H:%M:%S")).write_csv(files[0])
+    told = Told()
+    recommend_file(predictor, "m", *files, k=5, told=told)
+    assert pl.read_parquet(files[1]).equals(known)
+    assert not told.lacks
+    users = pl.Series("user", ["u7", "stranger", "u4"])
+    tastes = taste_of(predictor, of_users(predictor, users, strict=False), torch.tensor([[5]] * 3))
+    rows = users.to_frame().with_columns(item=pl.lit(predictor.items["item"][5]))
+    scores = predictor.score(rows)["score"].fill_null(np.nan)
+    assert np.allclose(tastes[:, 0], scores, equal_nan=True)
     wrong = pl.read_parquet(folder / "users.parquet")
     assert wrong["times"].list.len().equals(wrong["items"].list.len(), check_names=False)
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from lightning_rec.answers.catalogues import check_titles
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import ranges
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.predict.asking import Asked, Histories, check_k, numbered, series
-from lightning_rec.predict.histories import asked_of
+from lightning_rec.predict.batches import asked_by
 from lightning_rec.predict.matching import MatchPredictor, texts_of
 from lightning_rec.predict.ruled import plain_lists, ruled_lists
 from lightning_rec.predict.sequences import SequencePredictor
@@ -172,12 +173,9 @@ class PersonalSearch:
         else:
             if getattr(self.taste.model, "needs_users", False):
                 raise UserError(f"{self.taste.name} reads no histories: ask for users=[…].")
-            asked = asked_of(histories, self.taste.catalogue, told)
+            asked = asked_by(histories, self.taste.catalogue, told, self.taste.model)
             if len(asked.key) == 1 < number:
-                items, length = np.tile(asked.items, number), len(asked.items)
-                key = pl.concat([asked.key] * number)
-                user = np.full(number, -1)
-                asked = Asked(key, items, np.arange(number + 1) * length, user)
+                asked = taken(asked, pl.concat([asked.key] * number), np.zeros(number, np.int64))
         if len(asked.key) != number:
             raise UserError(
                 f"{number:,} queries are asked for {len(asked.key):,} users: say one user, or one "
@@ -254,16 +252,19 @@ def of_users(model: SequencePredictor, users: pl.Series, *, strict: bool = True)
         .to_frame("id")
         .join(numbered(known.key, "id"), "id", "left", maintain_order="left")["code"]
     )
-    there, place = at.is_not_null().to_numpy(), at.fill_null(0).to_numpy().astype(np.int64)
-    if not len(known.key):
-        return Asked(
-            users, known.items, np.zeros(len(users) + 1, np.int64), np.full(len(users), -1)
-        )
-    start = known.offsets[place]
-    end = np.where(there, known.offsets[place + 1], start)
+    return taken(known, users, at.cast(pl.Int64).fill_null(-1).to_numpy())
+
+
+def taken(asked: Asked, key: pl.Series, at: Ints) -> Asked:
+    """The histories at some places, int64 [n], with all that is said of their events; -1: none."""
+    there, start = at >= 0, np.append(asked.offsets[:-1], 0)[at]
+    end = np.where(there, asked.offsets[at + 1], start)
     offsets = np.concatenate([[0], np.cumsum(end - start)])
-    user = np.where(there, known.user[place], -1)
-    return Asked(users, known.items[ranges(start, end)[1]], offsets, user)
+    rows = ranges(start, end)[1]
+    times = None if asked.times is None else asked.times[rows]
+    events = None if asked.events is None else asked.events[rows]
+    user = np.append(asked.user, -1)[at]
+    return Asked(key, asked.items[rows], offsets, user, times, None, events, asked.lacks)
 
 
 def standardised(scores: Tensor, there: Tensor) -> Tensor:

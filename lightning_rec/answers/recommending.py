@@ -1,6 +1,6 @@
 """Recommendations for a file of users, by :mod:`lightning_rec.answers.files`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,13 @@ import polars as pl
 from lightning_rec.answers.files import Done, answer_file
 from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.names import lacking
-from lightning_rec.data.times import raw_time
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.predict.asking import check_k
+from lightning_rec.predict.batches import read_of_events
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
-from lightning_rec.rules.given import moment
+from lightning_rec.rules.given import moment, times_of
 from lightning_rec.rules.rules import Given, as_rules
 
 
@@ -69,17 +69,23 @@ def recommend_file(
 
     def answer(rows: pl.DataFrame, own: Told) -> pl.DataFrame:
         asked: dict[str, Any] = {"k": k, "seen": seen, "rules": ready, "told": own, "strict": False}
+        if "item" in rows.columns:
+            return model.recommend(rows.explode(rows.columns[1:]), **asked)
         if "history" in rows.columns:
             return model.recommend(rows, **asked)
         return model.recommend(users=rows["user"], **asked)
 
     more = {"overwrite": overwrite, "restart": restart}
-    stage = partial(_staged, source, columns or {})
+    stage = partial(_staged, source, columns or {}, read_of_events(model.model))
     return answer_file(source, output, request, stage, answer, told or Told(), **more)
 
 
-def _staged(source: Path, columns: Mapping[str, str], rows: pl.LazyFrame) -> pl.LazyFrame:
-    """What is asked: ``user``, and ``history`` where there is any."""
+def _staged(
+    source: Path, columns: Mapping[str, str], read: Sequence[str], rows: pl.LazyFrame
+) -> pl.LazyFrame:
+    """What is asked: ``user``, and ``history`` where there is any; or lists of ``item`` and of
+    those columns of events that the model reads, ``read``, if some are there.
+    """
     rows = _named(source, columns, rows)
     schema = rows.collect_schema()
     if "user" not in schema:
@@ -99,14 +105,18 @@ def _staged(source: Path, columns: Mapping[str, str], rows: pl.LazyFrame) -> pl.
     if "item" not in schema:
         return rows.select("user")
     if "time" in schema:
-        first = rows.select(pl.col("time").drop_nulls().first()).collect().item()
-        shown = str(first) if schema["time"] == pl.String else None
-        rows = rows.with_columns(raw_time("time", schema["time"], shown).alias("time"))
+        if schema["time"].is_numeric() and "time" not in read:  # as they are, for the order alone
+            times = pl.col("time")
+        else:
+            times = times_of(f"{source}: the column 'time'", rows)
+        rows = rows.with_columns(times)
         if rows.select(pl.col("time").is_null().any()).collect().item():
             raise UserError(f"{source}: the column 'time' has rows that are no time.")
         rows = rows.sort("time", maintain_order=True)
-    grouped = rows.group_by("user", maintain_order=True)
-    return grouped.agg(pl.col("item").cast(pl.String).alias("history"))
+    item, grouped = pl.col("item").cast(pl.String), rows.group_by("user", maintain_order=True)
+    if known := [name for name in read if name in schema]:
+        return grouped.agg(item, *known)
+    return grouped.agg(item.alias("history"))
 
 
 def _named(source: Path, columns: Mapping[str, str], rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -73,6 +73,12 @@ def lacking(
     )
 
 
+def read_of_events(model: SequenceModel) -> list[str]:
+    """The columns beside the item by which a model is told all that it reads of an event."""
+    names = [] if model.side is None else sent(model.side.of_events.names)
+    return list(dict.fromkeys([*names, *(["time"] if model.reads_times else [])]))
+
+
 def sent(names: Sequence[str]) -> list[str]:
     """The columns that say what is read: times say what is made of them."""
     return ["time" if name in DERIVED else name for name in names]

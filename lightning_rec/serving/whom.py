@@ -60,10 +60,9 @@ def of_user(model: Model, user: str, events: Sequence[Event]) -> tuple[History, 
             "with a history.",
         )
     new = [each for each in since_log(model, user, events) if each.item in model.codes]
-    new.sort(key=lambda each: each.time or 0.0)  # as a history is, whenever they came
     codes = [model.codes[each.item] for each in new]
     unknown = sum(each.item not in model.codes for each in events)
-    is_new = bool(events) and not needs_users(model)
+    is_new = bool(new) and not needs_users(model)
     known = _logged(model, user)
     if not model.reads_events:
         return History([*known.codes, *codes], -1 if is_new else known.user), unknown
@@ -104,11 +103,12 @@ def log_of(model: Model, user: str) -> Sequence[int]:
 
 
 def since_log(model: Model, user: str, events: Sequence[Event]) -> Sequence[Event]:
-    """The events of a session that came after those of the model's log.
+    """The events of a session that came after those of the model's log, in the order of time.
 
     A model that was trained since has the first ones in its log already: what the log ends with and
     the session, as far as it is known, begins with is taken once.
     """
+    events = sorted(events, key=lambda each: each.time or 0.0)  # as in a log, whenever they came
     places = [place for place, each in enumerate(events) if each.item in model.codes]
     known, codes = log_of(model, user), [model.codes[events[place].item] for place in places]
     most = min(len(known), len(codes))

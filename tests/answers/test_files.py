@@ -121,7 +121,7 @@ def test_histories_come_in_any_form(model: SequencePredictor, tmp_path: Path) ->
         ({"who": ["u4"]}, "recs.csv", "has no column 'user'"),
         ({"user": ["u4"]}, "recs.txt", "is named .parquet, .csv or .jsonl"),
         ({"user": ["u4"]}, "there.csv", "exists"),
-        ({"user": ["u4"], "item": ["i03"], "time": ["soon"]}, "recs.csv", "rows that are no time"),
+        ({"user": ["u4"], "item": ["i03"], "time": ["soon"]}, "recs.csv", "'soon' is no time"),
         ({"user": ["u4"], "history": ["[i03, ["]}, "recs.csv", "cut, or nested"),
     ],
 )

@@ -115,6 +115,28 @@ def test_an_event_changes_the_next_answer(sasrec: Path, served: Served, address:
     assert 'lightning_rec_cache_total{found="no"} 2.0' in page
 
 
+def test_what_the_log_has_counts_once_in_whatever_order_it_came(
+    sasrec: Path, served: Served, address: str
+) -> None:
+    ask, predictor = served(sasrec, sessions=address), load_run(sasrec)
+    known = predictor.users.filter(user="u7")["items"][0]  # type: ignore[attr-defined]
+    had = [predictor.catalogue.items["item"][code] for code in known]
+    late = [{"item": had[-1], "time": 20}, {"item": had[-2], "time": 10}]
+    ask("/events", {"user": "u7", "items": [*late, {"item": "i05", "time": 30}]})
+    found = ask("/recommend", {"user": "u7", "k": 5}).body["items"]
+    assert found == predictor.recommend([[*had, "i05"]], k=5).drop("row").to_dicts()
+
+
+def test_an_unknown_item_does_not_make_somebody_new(
+    sequence_run: Callable[..., Path], served: Served
+) -> None:
+    folder = sequence_run("model=caser", "model.dim=8", "optimizer.lr=0.1")
+    ask, predictor = served(folder), load_run(folder)
+    assert ask("/events", {"user": "u7", "items": ["nothing"]}).body["unknown_items"] == 1
+    found = ask("/recommend", {"user": "u7", "k": 5}).body["items"]
+    assert found == predictor.recommend(users=["u7"], k=5).drop("user").to_dicts()
+
+
 def test_somebody_new_is_known_by_his_events(sasrec: Path, served: Served, address: str) -> None:
     ask = served(sasrec, sessions=address)
     assert ask("/recommend", {"user": "stranger"}).code == "unknown_user"
