@@ -153,6 +153,8 @@ def _answers(app: FastAPI, service: Service) -> None:
         request.scope["told"] |= {"k": asked.k, **await history_logged(service, asked, unit)}
         rules = rules_of(asked.rules)
         if is_of_clicks(asked):
+            if "k" not in asked.model_fields_set:  # as many as there are
+                request.scope["told"]["k"] = min(asked.k, len(asked.candidates or ()))
             found = await of_candidates(service, asked, rules, model_of(service, unit))
             found = marked(found, unit)
         else:

@@ -112,7 +112,7 @@ class Guard:
         elif self.settings.is_local and not _names_this_machine(headers.get(b"host", b"")):
             # A page of elsewhere whose name was made to lead here.
             raise Refusal("forbidden", "Ask this machine by its own name, such as localhost.")
-        if scope["path"].startswith("/admin") and caller != ADMIN:
+        if scope["path"].startswith("/admin") and told.get("caller") != ADMIN:
             raise Refusal("forbidden", f"This takes the key of the name {ADMIN}.")
         if wait := self.rates.wait(caller):
             header = {"Retry-After": str(math.ceil(wait))}

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from serving.conftest import trained
 from serving.servers import Asking
 
 from lightning_rec import cli
@@ -59,6 +60,28 @@ def test_a_bundle_is_served_as_its_run(sasrec: Path, served: Served, tmp_path: P
         assert found.status == 200
         assert found.body["items"] == run("/recommend", asked).body["items"]
     assert bundle("/similar", {"items": ["i05"]}).body["items"] == run("/similar", {"items": ["i05"]}).body["items"]  # fmt: skip
+
+
+def test_a_column_may_begin_as_the_answer_does(
+    click_frame: pl.DataFrame, tmp_path: Path, served: Served
+) -> None:
+    renamed = click_frame.rename({"price": "score_of_shop"})
+    renamed.write_csv(tmp_path / "clicks.csv")
+    fields = "data.fields={categorical:[uid,sku],numeric:[score_of_shop],label:clicked}"
+    about = ["data=click_table", f"data.path={tmp_path / 'clicks.csv'}", fields, "model=lr"]
+    folder = trained(tmp_path / "run", "task=click", *about)
+    ask, predictor = served(folder, log=tmp_path / "log", log_items=True), load_run(folder)
+    rows = renamed.select("uid", "sku", "score_of_shop")[:5]
+    found = ask("/predict", {"rows": rows.to_dicts()})
+    assert found.status == 200, found.body
+    wanted = predictor.score(rows)
+    assert found.body["scores"] == wanted.select("score").to_dicts()
+    assert ask("/predict", {"rows": wanted.to_dicts()}).code == "refused"
+    candidates = rows.drop("uid").unique("sku").with_columns(item="sku").to_dicts()
+    ranked = ask("/recommend", {"row": {"uid": "u1"}, "candidates": candidates})
+    assert len(ranked.body["items"]) == len(candidates)
+    told = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(told[-1])["k"] == len(candidates)  # none is short of what was asked
 
 
 def test_clicks_are_those_of_python(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from serving.servers import Asking
 
@@ -43,6 +44,17 @@ def test_a_key_is_asked_for_and_another_takes_its_place(
     assert ask("/recommend", ASKED, X_API_Key=TWO).status == 200
     file.write_text("shop\n")  # broken: the keys stay
     assert ask("/recommend", ASKED, X_API_Key=TWO).status == 200
+
+
+def test_an_address_is_no_key(sasrec: Path, served: Served) -> None:
+    ask = served(sasrec)
+    transport = httpx.ASGITransport(ask.app, client=("admin", 0))  # as a header may say it
+
+    async def reload() -> int:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.post("/admin/reload")).status_code
+
+    assert ask.run(reload()) == 403
 
 
 @pytest.mark.parametrize(
