@@ -84,6 +84,16 @@ def of_examples(run: Path, figure: str) -> Values | None:
     return None
 
 
+def even(values: NDArray[np.float64], *of: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``values`` without what rounding left of them: to 1e-12 of the largest in ``of``.
+
+    Means over seeds of equal values in another order differ in the last bit, which a test of ranks
+    would take for a difference.
+    """
+    largest = max(np.abs(each).max(initial=0.0, where=np.isfinite(each)) for each in of)
+    return np.round(values / largest, 12) * largest if largest > 0 else values
+
+
 def ranked(table: pl.DataFrame, figure: str, k: int | None) -> NDArray[np.float64] | None:
     """A metric of the rank of the only target of each example, float64 [n]; None: no such one."""
     import torch

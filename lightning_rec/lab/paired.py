@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.errors import UserError
-from lightning_rec.lab.examples import Values, of_runs
+from lightning_rec.lab.examples import Values, even, of_runs
 from lightning_rec.lab.statistics import p_value, places, signed
 from lightning_rec.trials.effects import holm
 
@@ -100,10 +100,11 @@ def of_values(
         one, other = (placements(label, values) for values in (ours, theirs))
         units = (first.unit[label], first.unit[~label])
         several = len(np.unique(first.unit)) < len(first.unit)
-        apart = (one.clicks - other.clicks, one.others - other.others)
-        return areas(*apart, level, units if several else None)
+        differing = (one.clicks - other.clicks, one.others - other.others)
+        return areas(*differing, level, units if several else None)
     ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in (ours, theirs))
-    return means(first.unit, ours_mean - theirs_mean, level, seed)
+    apart = even(ours_mean - theirs_mean, ours_mean, theirs_mean)
+    return means(first.unit, apart, level, seed)
 
 
 def mean_of(values: Sequence[Values]) -> float | None:
@@ -199,7 +200,7 @@ def means(
     # The sample itself is one of the draws; a rounding below the difference is no smaller.
     extreme = np.abs(np.concatenate(flipped)) >= abs(difference) * (1 - 1e-12)
     p = (1 + extreme.sum()) / (1 + resamples)
-    means = sums / counts
+    means = even(sums / counts, each)
     wilcoxon = float(stats.wilcoxon(means).pvalue) if means.any() else 1.0
     # Of a ratio of sums over units, by the residuals of each.
     residuals = (sums - difference * counts) / counts.mean()

@@ -13,6 +13,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.figures import EXAMPLES, Better, better, declared, parse, parsed
 from lightning_rec.lab import Comparison, of_examples, spread
 from lightning_rec.lab.columns import COSTS, values_of
+from lightning_rec.lab.examples import even
 
 SMALLEST_SLICE = 10  # examples; of fewer there is nothing to see
 
@@ -205,7 +206,7 @@ def differences(made: Comparison, figure: str) -> list[Differences]:
     for number, name in enumerate(settings(made)):
         ours = _of_units(made, name, figure) if name != made.baseline else None
         if base is not None and ours is not None:
-            each = ours - base
+            each = even(ours - base, ours, base)
             found.append(Differences(number, each[~np.isnan(each)]))
     return found
 

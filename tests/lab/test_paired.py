@@ -12,6 +12,7 @@ from lightning_rec import cli
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.lab import compare, of_examples, paired
+from lightning_rec.lab.examples import Values
 from lightning_rec.lab.paired import Paired, corrected, of_values, verdict
 
 NDCG, MRR = "test/ndcg@10", "test/mrr"
@@ -72,6 +73,24 @@ def test_it_is_what_scipy_says_of_the_users(runs: dict[str, list[Path]]) -> None
         permutation_type="samples", vectorized=True, n_resamples=20_000, rng=3,
     )  # fmt: skip
     assert found.p == pytest.approx(flips.pvalue, abs=0.02)
+
+
+def test_equal_differences_of_means_over_seeds_share_a_rank() -> None:
+    """What is a third up or down for a user is so by the same amount, whatever is added first."""
+    generator = np.random.default_rng(0)
+    base = generator.geometric(0.05, 2000)
+    ranks = [np.where(generator.random(2000) < 0.3, generator.geometric(0.05, 2000), base) for _ in range(3)]  # fmt: skip
+    gains = [np.where(each <= 10, 1 / np.log2(each + 1.0), 0.0) for each in (*ranks, base)]
+    user = np.arange(2000)
+    values = [Values("", pl.Series(user), user, each) for each in gains]
+    found = of_values(values[:3], values[3:])
+    assert found is not None
+    exact = stats.wilcoxon(np.round(np.mean(gains[:3], axis=0) - gains[3], 9)).pvalue
+    assert found.wilcoxon == pytest.approx(exact)
+    assert (np.mean([gains[3]] * 7, axis=0) != gains[3]).any()  # in the last bit
+    alike = of_values([values[3]] * 7, values[3:])
+    assert alike is not None
+    assert (alike.difference, alike.wilcoxon, alike.effect) == (0, 1, None)
 
 
 def test_a_difference_is_found_where_there_is_one_and_not_in_noise() -> None:
