@@ -108,8 +108,10 @@ class Search:
             config=self.settings,
         )
         study.set_user_attr("objectives", self.objectives)
-        while self._minutes(study) < self.minutes and not self._hopeless(study):
-            with next_trial(study, self.folder, self.space, self.trials) as trial:
+        while not self._hopeless(study):
+            # Once the minutes are spent, what a killed worker began is still brought to its end.
+            most = self.trials if self._minutes(study) < self.minutes else 0
+            with next_trial(study, self.folder, self.space, most) as trial:
                 if trial is None:
                     break
                 self._trial(study, trial)
@@ -127,7 +129,7 @@ class Search:
         if self.loggers:
             self._tell(study)
         if not done:
-            error = next((each.user_attrs["error"] for each in every if each.user_attrs), "")
+            error = next((e.user_attrs["error"] for e in every if "error" in e.user_attrs), "")
             return [*row, "-", f"every trial failed: {error}" if every else ""]
         if len(self.objectives) > 1:
             self._show_front(study)
@@ -157,15 +159,17 @@ class Search:
                 tags = [f"search:{self.name}", f"trial:{trial.number}"]
                 tracked = Tracked(self.name, f"trial {trial.number}", tags)
                 train_or_resume(overrides, folder, self.config_dirs, watch, tracked)
-            card = read_json(folder / "run.json")
-            trial.set_user_attr("cpu_seconds", card.get("cpu_seconds", 0.0))
+            card = self._card(trial, folder)
             if trial.user_attrs.get("pruned"):
                 study.tell(trial, state=TrialState.PRUNED)
                 shutil.rmtree(folder)
                 return
             found = read_json(folder / "metrics.json") | _flat(card)
             values = [float(found[name]) for name in self.objectives]
-        except (UserError, KeyError, RuntimeError) as error:
+        except OSError:  # of this machine, not of these settings: a full disk
+            raise
+        except Exception as error:
+            self._card(trial, folder)
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             print(f"trial {trial.number} failed: {error}", flush=True)
             study.tell(trial, state=TrialState.FAIL)
@@ -173,6 +177,15 @@ class Search:
         self._check_data(study, trial, card)
         study.tell(trial, values)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def _card(self, trial: Any, folder: Path) -> dict[str, Any]:
+        """The card of a trial's run, whose processor time is told, however it ended."""
+        from lightning_rec.documents import read_json
+
+        path = folder / "run.json"
+        card: dict[str, Any] = read_json(path) if path.is_file() else {}
+        trial.set_user_attr("cpu_seconds", card.get("cpu_seconds", 0.0))
+        return card
 
     def _tell(self, study: Any) -> None:
         """Tell the trackers of all trials."""

@@ -250,3 +250,53 @@ def test_the_best_is_left_to_the_worker_who_ends_last(
     assert "another worker has trial 1" in " ".join(capsys.readouterr().out.split())
     assert cli.run(["tune", *asked, "trials=2"]) == 0  # nobody holds it any longer
     assert [trial.state.name for trial in trials(folder)] == ["COMPLETE"] * 2
+
+
+def test_what_a_killed_worker_began_is_ended_when_the_minutes_are_spent(
+    log: list[str], tmp_path: Path
+) -> None:
+    asked = [*log, "model=itemknn", f"to={tmp_path}"]
+    assert cli.run(["tune", *asked, "trials=1", "seeds=[]"]) == 0
+    folder = tmp_path / "itemknn"
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder / 'study.db'}")
+    study.ask()
+    assert cli.run(["tune", *asked, "minutes=1e-9", "seeds=1"]) == 0
+    assert [trial.state.name for trial in trials(folder)] == ["COMPLETE"] * 2
+    assert (folder / "best" / "sweep.json").is_file()
+
+
+def test_a_trial_that_fails_has_spent_its_minutes(log: list[str], tmp_path: Path) -> None:
+    from lightning_rec.documents import read_json
+
+    space = tmp_path / "space.yaml"
+    space.write_text("optimizer.lr: {choices: [1.0e+30]}\n")  # its loss is no number
+    asked = [*log, "model=bprmf", f"space={space}", "trials=1", f"to={tmp_path / 't'}"]
+    assert cli.run(["tune", *asked]) == 1
+    (trial,) = trials(tmp_path / "t" / "bprmf")
+    card = read_json(tmp_path / "t" / "bprmf" / "trials" / "0" / "run.json")
+    assert (trial.state.name, card["status"]) == ("FAIL", "failed")
+    assert trial.user_attrs["cpu_seconds"] == card["cpu_seconds"] > 0
+
+
+@pytest.mark.parametrize(("error", "ends"), [(ValueError("odd"), False), (OSError("full"), True)])
+def test_a_search_goes_on_after_any_error_of_its_settings(
+    log: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, ends: bool
+) -> None:
+    from lightning_rec.commands import repeating
+
+    train = repeating.train_or_resume
+
+    def fails_once(overrides: list[str], folder: Path, *more: Any) -> None:
+        if folder.name == "0" and not folder.exists():
+            folder.mkdir(parents=True)
+            raise error
+        train(overrides, folder, *more)
+
+    monkeypatch.setattr(repeating, "train_or_resume", fails_once)
+    asked = ["tune", *log, "model=itemknn", "trials=2", "seeds=[]", f"to={tmp_path / 't'}"]
+    if ends:
+        with pytest.raises(OSError, match="full"):
+            cli.run(asked)
+    assert cli.run(asked) == 0
+    states = [trial.state.name for trial in trials(tmp_path / "t" / "itemknn")]
+    assert states == ["COMPLETE" if ends else "FAIL", "COMPLETE"]
