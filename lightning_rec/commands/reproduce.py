@@ -110,11 +110,11 @@ def _full(
     lost = []
     for paper in {paper.folder: paper for paper, _, _ in asked}.values():
         fresh = type(paper).load(paper.folder)
-        lost += fresh.lost()
+        lost += (of_paper := fresh.lost())
         if not fresh.results:
             continue
         for path, content in fresh.files().items():
-            if not (lost and path.name == RESULTS):  # what passed is remembered
+            if not (of_paper and path.name == RESULTS):  # what passed is remembered
                 write_text(path, content)
         table = fresh.table()
         columns = [*text(*table.header[:2]), *figures(*table.header[2:-1]), *text(table.header[-1])]

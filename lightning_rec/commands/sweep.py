@@ -51,9 +51,12 @@ def run(arguments: list[str]) -> int:
         )
     with loading():
         from lightning_rec.reports.sweep import show_sweep
-    completed = all(job["status"] == "completed" for job in show_sweep(folder))
+    jobs = show_sweep(folder)
     _tell(folder, missing)
-    return int(bool(missing) or not completed)
+    if failed := [str(folder / job["folder"]) for job in jobs if job["status"] == "failed"]:
+        told = f"If what failed is not wanted any more, remove {listed(failed, _NAMED)}."
+        Screen().print(told, highlight=False, soft_wrap=True)
+    return int(bool(missing) or any(job["status"] != "completed" for job in jobs))
 
 
 def _tell(folder: Path, missing: dict[str, list[str]]) -> None:

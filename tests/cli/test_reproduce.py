@@ -1,5 +1,6 @@
 """``lightning-rec reproduce``: a paper of one's own is repeated, and goes red when it is falsified."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def test_a_paper_is_repeated_extended_and_falsified(
     assert (paper / "README.md").read_text().startswith("# Mine: Doe")
     assert cli.run(["reproduce", "--list"]) == 0
     assert "2 of 2" in capsys.readouterr().out
+    sound = shutil.copytree(paper, paper.parent / "roe2026")
+    (sound / "results.csv").unlink()
     # A falsified record: what passed does no longer.
     record["metrics"][FIGURE] = 0.0
     write_json(paper / "runs" / "bprmf_seed1.json", sealed(record))
@@ -95,8 +98,9 @@ def test_a_paper_is_repeated_extended_and_falsified(
     assert cli.run(["reproduce", "doe2026"]) == 1
     lost = "doe2026/bprmf: test/ndcg@10 passed, and is 0.0000 for 0.0001"
     assert lost in capsys.readouterr().out
-    assert cli.run(["reproduce", "doe2026"]) == 1  # not green by being asked again
+    assert cli.run(["reproduce", "doe2026", "roe2026"]) == 1  # not green by being asked again
     assert lost in capsys.readouterr().out
+    assert "better" in (sound / "results.csv").read_text()  # what passes there is remembered
 
 
 def test_the_first_epochs_are_repeated_and_compared(

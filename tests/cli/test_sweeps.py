@@ -59,7 +59,9 @@ def test_a_sweep_goes_on_with_other_values(
     assert "0  is done already" in capsys.readouterr().out
     assert cli.run(["sweep", str(tmp_path / "s")]) == 1  # all that ever belonged to it
     assert settings(tmp_path / "s") == {f"model.dim={dim}": 1 for dim in (2, 4, 7, 8)}
-    assert "failed: 1: " in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "failed: 1: " in out
+    assert f"If what failed is not wanted any more, remove {tmp_path / 's' / '1'}." in out
     assert "holds no runs" in refused("sweep", str(tmp_path / "s" / "0"))
     shutil.copytree(tmp_path / "s", best := tmp_path / "tuned" / "sasrec" / "best")
     assert f": lightning-rec sweep {best}. " in refused("sweep", str(tmp_path / "tuned"))
