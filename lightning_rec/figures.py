@@ -234,3 +234,8 @@ def shipped(family: str) -> dict[str, dict[str, Any]]:
     """The nodes of a family, by key."""
     nodes: dict[str, Any] = read_yaml(config_dir() / "metrics" / f"{family}.yaml")
     return {key: node for key, node in nodes.items() if isinstance(node, dict)}
+
+
+def percent(level: float) -> str:
+    """The level of an interval as it is printed: ``95%``, ``99.9%``."""
+    return f"{100 * level:g}%"

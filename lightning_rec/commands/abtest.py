@@ -9,6 +9,7 @@ from lightning_rec.commands.abtest_plan import assign, level_of, positive, power
 from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -171,10 +172,10 @@ def _show(test: "Test", name: str, level: float) -> None:
     screen.print(arms)
     many = len(test.effects) > 1
     heads = ("difference", "p", *(("p (Holm)",) if many else ()), "lift")
-    effects = FittedTable(f"Less {test.arms[0].variant}, {level:.0%} intervals", [
+    effects = FittedTable(f"Less {test.arms[0].variant}, {percent(level)} intervals", [
         *text("variant"), *figures(*heads),
     ])  # fmt: skip
-    any_look = FittedTable(f"The same, at any look (always-valid {level:.0%} intervals)", [
+    any_look = FittedTable(f"The same, at any look (always-valid {percent(level)} intervals)", [
         *text("variant"), *figures("difference", "p"),
     ])  # fmt: skip
     for each in test.effects:

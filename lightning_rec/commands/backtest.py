@@ -10,6 +10,7 @@ from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -210,7 +211,7 @@ def _trained(
 def _show(made: "Backtest", windows: list["Window"]) -> None:
     """Each way over the windows; ways beside each other; how models age."""
     told, screen = made.facts(windows), Screen()
-    over = f"{made.level:.0%} intervals over {made.units}"
+    over = f"{percent(made.level)} intervals over {made.units}"
     columns = [*text("window from"), *figures("targets"), *text("refreshed")]
     table = FittedTable(f"{made.figure}, {over}", [*columns, *figures(made.figure, "from", "to")])
     for each in told["windows"]:

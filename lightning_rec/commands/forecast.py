@@ -11,6 +11,7 @@ from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -148,7 +149,7 @@ def show(made: "Study") -> None:
         screen.print(told, highlight=False, soft_wrap=True)
     table = FittedTable(
         f"{plan.horizon} {made.asked.every}s ahead from {plan.windows} origins, "
-        f"{made.asked.level:.0%} intervals over series",
+        f"{percent(made.asked.level)} intervals over series",
         [*text("model"), *figures("series", *HEADS.values(), "service")],
     )
     levels = dict.fromkeys(each.level for each in made.figures)

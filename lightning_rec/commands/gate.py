@@ -7,6 +7,7 @@ from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
     screen = Screen()
     screen.print(table)
     told = "; ".join(found.reasons) or (
-        f"it loses less than {margin:.0%}, with the whole {level:.0%} interval"
+        f"it loses less than {margin:.0%}, with the whole {percent(level)} interval"
     )
     screen.print(
         f"{'Released' if found.released else 'Not released'}: {told}.",

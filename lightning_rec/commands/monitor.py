@@ -10,6 +10,7 @@ from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError, import_extra, listed, suggest
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -258,7 +259,7 @@ def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
         fine = sum(line.state == "ok" for line in judged)
         judged = [line for line in judged if line.state != "ok"]
     if judged:
-        table = FittedTable(f"What moved ({level:.0%} intervals)", [
+        table = FittedTable(f"What moved ({percent(level)} intervals)", [
             *text("what"), *window, *figures("", "interval", "KS", "p (BH)", "users"),
             *text("", "most"),
         ], numbered=True)  # fmt: skip

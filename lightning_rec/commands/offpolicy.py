@@ -9,6 +9,7 @@ from lightning_rec.commands.abtest_plan import level_of, positive
 from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -108,7 +109,7 @@ def _rows(said: dict[str, str], seed: int) -> tuple[Any, int]:
 def _show(found: "OffPolicy", level: float) -> None:
     from lightning_rec.lab.statistics import places
 
-    table = FittedTable(f"Mean reward of a row, {level:.0%} intervals", [
+    table = FittedTable(f"Mean reward of a row, {percent(level)} intervals", [
         *text("by"), *figures("estimate", "from", "to"),
     ])  # fmt: skip
     digits = max(places(each.error or 1.0) for each in found.estimates)

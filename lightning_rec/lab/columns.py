@@ -79,13 +79,13 @@ def seeds(heading: str = "seeds") -> Column:
     return Column(heading, lambda row: str(row.runs.height) if "seed" in row.runs.columns else "")
 
 
-def difference(name: str, heading: str, *, reverse: bool = False) -> Column:
-    """A row's figure minus its reference's, or the ``reverse``, with Welch's 95 % interval."""
+def difference(name: str, heading: str, *, reverse: bool = False, level: float = 0.95) -> Column:
+    """A row's figure minus its reference's, or the ``reverse``, with Welch's interval."""
 
     def cell(row: Row) -> str:
         pair = [values_of(row.runs, name), values_of(row.reference, name)]
         ours, theirs = pair[::-1] if reverse else pair
-        return str(welch(ours, theirs)) if min(map(len, pair)) > 1 else ""
+        return str(welch(ours, theirs, level)) if min(map(len, pair)) > 1 else ""
 
     return Column(heading, cell)
 

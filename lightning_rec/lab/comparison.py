@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from lightning_rec.errors import UserError, nearest
-from lightning_rec.figures import parse
+from lightning_rec.figures import parse, percent
 from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
 from lightning_rec.lab.examples import UNITS, Values, of_runs
 from lightning_rec.lab.layout import Table
@@ -123,8 +123,8 @@ class Comparison:
 
     def paired_table(self) -> Table:
         """:attr:`paired` as cells: differences with intervals, p-values, their corrections."""
-        header = ["setting", "figure", "units", "difference", f"[{self.level:.0%}]", "p", "Holm"]
-        header += ["Benjamini-Hochberg", "Wilcoxon", "effect size", "detectable"]
+        header = ["setting", "figure", "units", "difference", f"[{percent(self.level)}]", "p"]
+        header += ["Holm", "Benjamini-Hochberg", "Wilcoxon", "effect size", "detectable"]
         rows = [
             [line["setting"], line["figure"], f"{line['units']:,}", *_interval(line),
              *(p_value(line[name]) for name in ("p", "holm", "bh", "wilcoxon")),
@@ -136,7 +136,7 @@ class Comparison:
 
     def sliced_tables(self) -> dict[str, Table]:
         """:attr:`sliced` as cells, a table for each setting and figure, by what it is of."""
-        header = ["slice", "examples", "mean", "baseline", "difference", f"[{self.level:.0%}]"]
+        header = ["slice", "examples", "mean", "baseline", "difference", f"[{percent(self.level)}]"]
         keys, found = ["column", "slice", "figure"], dict[str, Table]()
         base = self.sliced.filter(setting=self.baseline).select(*keys, baseline="mean")
         lines = self.sliced.filter(pl.col("setting") != self.baseline)
@@ -170,10 +170,10 @@ class Comparison:
         return paths if all(path.is_dir() for path in paths) else []
 
     def table(self) -> Table:
-        """One row per setting: seeds, and per figure mean ± sd and difference [95 %]."""
-        columns = [seeds()]
+        """One row per setting: seeds, and per figure mean ± sd and difference [interval]."""
+        columns, told = [seeds()], f"minus {self.baseline} [{percent(self.level)}]"
         for name in self.figures:
-            columns += [figure(name, absent="-"), difference(name, f"minus {self.baseline} [95 %]")]
+            columns += [figure(name, absent="-"), difference(name, told, level=self.level)]
         return lay_out(["setting"], columns, _rows(self.runs, self.baseline))
 
     def markdown(self) -> str:

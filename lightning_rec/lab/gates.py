@@ -14,6 +14,7 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
+from lightning_rec.figures import percent
 from lightning_rec.lab.gated import NEW, OLD, PARTS, Judged, of_clicks, of_queries
 from lightning_rec.lab.later import codes_of, figure_name, opened, own_codes, values_of
 from lightning_rec.lab.paired import mean_of, of_values
@@ -172,7 +173,7 @@ def _reasons(parts: list[Part], judged: Judged, margin: float, level: float) -> 
                 what = f"what lies between {what} and {judged.nothing:.4g}"
             reasons.append(
                 f"on {each.name} targets the newer model may lose more than {margin:.0%} of "
-                f"{what}: the {level:.0%} interval of the difference "
+                f"{what}: the {percent(level)} interval of the difference "
                 f"{'ends' if falls else 'begins'} at {told}, and {allowed:+.4f} is allowed"
             )
     return reasons

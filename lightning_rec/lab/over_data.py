@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.documents import read_yaml
 from lightning_rec.errors import UserError, listed
-from lightning_rec.figures import better
+from lightning_rec.figures import better, percent
 from lightning_rec.lab.comparison import Comparison, compared
 from lightning_rec.lab.layout import Table
 from lightning_rec.lab.reading import Source, read_by_data
@@ -225,8 +225,9 @@ def _verdict(made: OverData, line: dict[str, Any]) -> str:
     if line["p"] is not None:
         test = f"Friedman's chi-squared {line['statistic']:.2f}" if k > 2 else "Wilcoxon's test"
         told += f" {test}: p {p_value(line['p'])}."
-    apart = f"differ by more than {line['critical_difference']:.2f} (Nemenyi, {made.level:.0%})"
-    if line["critical_difference"] >= k - 1:
+    critical = line["critical_difference"]
+    apart = f"differ by more than {critical:.2f} (Nemenyi, {percent(made.level)})"
+    if critical >= k - 1:
         more = "no ranks can: it takes more data sets to tell any two settings apart"
         return f"{told} Of {k} settings on {number} data sets, ranks would have to {apart}; {more}."
     pairs = made.nemenyi.filter(pl.col("figure") == name, pl.col("p") < 1 - made.level)

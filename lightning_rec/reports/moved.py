@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Sequence
 
 from lightning_rec import __version__
+from lightning_rec.figures import percent
 from lightning_rec.lab.statistics import p_value
 from lightning_rec.monitoring.drift import MUCH, SOME
 from lightning_rec.monitoring.judging import Line, amount, named, state
@@ -51,7 +52,8 @@ def _judged(lines: Sequence[Line], level: float) -> PageTable:
         ]
         for line in found
     ]  # fmt: skip
-    header = ["what", "window", "", "most", "value", f"{level:.0%} interval", "KS", "p", "users"]
+    header = ["what", "window", "", "most", "value", f"{percent(level)} interval", "KS", "p"]
+    header.append("users")
     return PageTable(header, rows, text=4)
 
 

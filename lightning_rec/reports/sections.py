@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_rec.figures import better
+from lightning_rec.figures import better, percent
 from lightning_rec.lab import Comparison
 from lightning_rec.reports import charts, searches, tables
 from lightning_rec.reports.charts import Chart
@@ -79,8 +79,8 @@ def _table(made: Comparison) -> Section:
     text = f"Mean ± standard deviation over seeds: {good}. A click on a heading sorts."
     if made.paired.height:
         text += f" Differences from {made.baseline} are over the examples of the test, with "
-        text += f"{made.level:.0%} bootstrap intervals (an AUC of clicks: DeLong's), and p-values "
-        text += "after Holm's correction for all comparisons in this table."
+        text += f"{percent(made.level)} bootstrap intervals (an AUC of clicks: DeLong's), and "
+        text += "p-values after Holm's correction for all comparisons in this table."
     elif len(settings(made)) > 1:
         text += f" Differences are from {made.baseline}, over seeds with Welch's intervals."
     return Section("table", "Figures", [text], tables.main_table(made), made.verdicts(),
@@ -123,9 +123,9 @@ def _slices(made: Comparison) -> Section | None:
     drawn = {name: charts.slice_chart(made, name) for name in made.figures}
     found = {name: each for name, each in drawn.items() if each is not None}
     text = "Parts of the test with how many examples each has, ten or more. Bars: "
-    text += f"{made.level:.0%} intervals over the examples of a slice (Wilson's, which is wide for "
-    text += "a graded figure; of an AUC Hanley and McNeil's; none for a loss). Settings see "
-    text += "the same examples: intervals that overlap may still hide a difference."
+    text += f"{percent(made.level)} intervals over the examples of a slice (Wilson's, which is "
+    text += "wide for a graded figure; of an AUC Hanley and McNeil's; none for a loss). Settings "
+    text += "see the same examples: intervals that overlap may still hide a difference."
     titled = {_good(name): each for name, each in found.items()}
     return Section("slices", "Slices of the test", [text], charts=titled) if found else None
 
@@ -135,8 +135,8 @@ def _sliced(made: Comparison) -> Section | None:
         return None
     columns = ", ".join(dict.fromkeys(each.column for each in made.parts))
     text = f"Differences from {made.baseline} on parts of the test, by {columns}, with how many "
-    text += f"examples each has. Bars: {made.level:.0%} bootstrap intervals over their users (of "
-    text += "an AUC of clicks: DeLong's). p-values are after Holm's correction for all slices "
+    text += f"examples each has. Bars: {percent(made.level)} bootstrap intervals over their users "
+    text += "(of an AUC of clicks: DeLong's). p-values are after Holm's correction for all slices "
     text += "together: a bar that does not cross zero may still be chance."
     return Section("sliced", "Differences by slice", [text], tables.sliced_table(made),
                    charts=charts.sliced_charts(made))  # fmt: skip
@@ -152,9 +152,9 @@ def _differences(made: Comparison) -> Section | None:
             found[f"Users with a difference in {figure}, sorted"] = drawn
     good = ", ".join(map(_good, made.figures))
     text = f"Each user (query, row) of the test under a setting and under {made.baseline}, over "
-    text += f"the mean of their seeds: {good}. Bars: {made.level:.0%} bootstrap intervals over "
-    text += "them. Sorted are those that differ: where a line crosses zero, those begin for whom "
-    text += "the setting is above the baseline."
+    text += f"the mean of their seeds: {good}. Bars: {percent(made.level)} bootstrap intervals "
+    text += "over them. Sorted are those that differ: where a line crosses zero, those begin for "
+    text += "whom the setting is above the baseline."
     counts = tables.counts_table(made)
     if len(counts.rows) < made.paired.height:
         text += " An AUC of clicks is of no single row, and has but its mean difference."

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_rec.figures import better, declared, parse
+from lightning_rec.figures import better, declared, parse, percent
 from lightning_rec.lab import Comparison, spread, welch
 from lightning_rec.lab.columns import COSTS, values_of
 from lightning_rec.lab.statistics import amount, p_value, signed
@@ -43,7 +43,7 @@ def main_table(made: Comparison) -> PageTable:
         if len(names) > 1:
             against = _against(made, figure)
             columns += against
-            header += [f"minus baseline [{made.level:.0%}]", "p (Holm)"][: len(against)]
+            header += [f"minus baseline [{percent(made.level)}]", "p (Holm)"][: len(against)]
     return PageTable(header, list(zip(*columns, strict=True)))
 
 
@@ -113,7 +113,7 @@ def _cost(values: Sequence[float], per: float) -> Cell:
 def sliced_table(made: Comparison) -> PageTable:
     """Each setting on each slice that was asked for: mean, difference, and p after Holm."""
     header = ["setting", "slice", "figure", "examples", "mean"]
-    header += [f"minus baseline [{made.level:.0%}]", "p (Holm)"]
+    header += [f"minus baseline [{percent(made.level)}]", "p (Holm)"]
     numbers, rows = {name: number for number, name in enumerate(settings(made))}, []
     for line in made.sliced.iter_rows(named=True):
         name, told, figure = line["setting"], f"{line['column']} {line['slice']}", line["figure"]

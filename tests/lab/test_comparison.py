@@ -58,9 +58,16 @@ def test_settings_are_compared_with_a_baseline(sweep: Path) -> None:
     first = whole.frame.row(0, named=True)
     assert first["difference_low"] < first["difference"] < first["difference_high"]
     lines = whole.markdown().splitlines()
-    assert lines[0] == f"| setting | seeds | {NDCG} | minus model.dim=8 [95 %] |"
+    assert lines[0] == f"| setting | seeds | {NDCG} | minus model.dim=8 [95%] |"
     assert lines[2].startswith(f"| model.dim=4 | 2 | {first['mean']:.4f} ± {first['sd']:.4f} | ")
     assert lines[3].endswith(" |  |")
+    wider = compare(sweep, baseline="model.dim=8", level=0.999)
+    heading, _, line, _ = wider.markdown().splitlines()
+    assert "minus model.dim=8 [99.9%]" in heading  # not 100 %
+    low, high = wider.frame.row(0, named=True)["difference_low"], first["difference_low"]
+    assert low < high
+    assert f"[{low:+.4f}, " in line
+    assert "[99.9%]" in wider.paired_table().header
     assert r"\toprule" in whole.latex()
     assert str(table(sweep)).splitlines()[0] == f"| setting | {NDCG} | seeds |"
 
