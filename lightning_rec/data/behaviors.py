@@ -1,6 +1,7 @@
 """Several behaviors in one log, such as views and purchases: which events are to be predicted."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Split
 from lightning_rec.data.types import Mask
 from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.files import sha256_json
 
 if TYPE_CHECKING:
     from lightning_rec.data.protocol import SplitProtocol
@@ -20,6 +22,7 @@ Learn = Literal["all", "target"]
 
 KEY = "protocol.target_events"
 _IDS = ("user", "item", "timestamp", "fraction", "part")  # columns that say no behavior
+_HASHED = ("rating",)  # columns that the hash of the data holds
 _SHOWN = 6  # values that are shown
 
 
@@ -64,6 +67,16 @@ def target_rows(data: Interactions, wanted: Kept | None) -> Mask:
     """Of each row of the prepared table whether it is of the target behavior: bool [N]."""
     marked = data.events.with_columns(of_target(data, wanted).alias(KEY)).select(KEY)
     return marked.collect().to_series().to_numpy()
+
+
+def hash_with_targets(data: Interactions, wanted: Kept | None) -> str:
+    """The hash of the data, and of which events are of the target behavior, where columns say so
+    that it does not hold: they decide on training and targets.
+    """
+    known = str(data.info["data_hash"])
+    if all(name in _HASHED for name, _ in wanted or ()):
+        return known
+    return sha256_json([known, sha256(target_rows(data, wanted).tobytes()).hexdigest()])
 
 
 def learnt_events(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_rec.data.audit import audit
+from lightning_rec.data.behaviors import hash_with_targets
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.graphs.audit import audit_graph, events_of
 from lightning_rec.data.graphs.files import GraphFiles
@@ -55,7 +56,7 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
         )
     return Audited(
         name=data.info["name"],
-        data_hash=data.info["data_hash"],
+        data_hash=hash_with_targets(data, protocol.behavior),
         data=SplitLog(data, split, graph),
         counts=split.counts,
         facts=facts | order.facts | ({} if graph is None else graph.facts),

@@ -14,6 +14,7 @@ from lightning_rec.data.audit import audit
 from lightning_rec.data.batches import TrainSet
 from lightning_rec.data.behaviors import learnt_events
 from lightning_rec.data.given import Given
+from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.random_items import RandomItems
@@ -148,6 +149,27 @@ def test_a_rule_without_it_keeps_its_hash_and_one_with_it_has_another() -> None:
     assert LeaveOneOut(target_events=LIKED).hash() != LeaveOneOut().hash()
     same = LeaveOneOut(target_events={"rating": ["4", "5"]})
     assert same.hash() == LeaveOneOut(target_events=LIKED).hash()
+
+
+def test_the_hash_of_the_data_is_also_of_what_decides_on_targets(
+    log_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Logs that differ in the kinds of their events alone are split otherwise."""
+    kinds = pl.int_range(pl.len()) % 2 == 0
+    rules = [
+        LeaveOneOut(target_events=of, seen="keep", cutoffs=K) for of in ({"kind": ["buy"]}, None)
+    ]
+    hashes = []
+    for name, bought in (("one", kinds), ("other", ~kinds), ("again", kinds)):
+        kind = pl.when(bought).then(pl.lit("buy")).otherwise(pl.lit("view"))
+        log_frame.with_columns(kind=kind).write_csv(tmp_path / f"{name}.csv")
+        source = TableSource(str(tmp_path / f"{name}.csv"), user="uid", item="sku", time="ts",
+                             features=["kind"])  # fmt: skip
+        hashes.append([load(source, rule, tmp_path / "cache").data_hash for rule in rules])
+    one, other, again = hashes
+    assert one == again
+    assert one[0] != other[0]
+    assert one[1] == other[1]  # where every event is a target they say nothing
 
 
 @pytest.mark.parametrize("stage", ["val", "test"])
