@@ -12,6 +12,7 @@ from lightning_rec.building import check
 from lightning_rec.data.graphs.files import GraphFiles
 from lightning_rec.data.graphs.graph import KnowledgeGraph, coded
 from lightning_rec.data.pipeline import AuditedLog, load
+from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.splits import LeaveOneOut
 from lightning_rec.errors import UserError
@@ -166,6 +167,32 @@ def test_a_relation_that_holds_targets_is_refused(loaded: Loaded, part: str) -> 
         with pytest.raises(UserError, match=rf"relation 'watched.* user {user} and item {item}"):
             loaded([*facts, planted], links)
     loaded(facts, links)
+
+
+@pytest.mark.parametrize(("session", "rule"), [
+    ("day", LeaveOneOut(cutoffs=(1,), seen="keep")),
+    ("day", Sessions(cutoffs=(1,), item_core=0)),
+    (None, Sessions(cutoffs=(1,), item_core=0, gap="1h")),
+])  # fmt: skip
+def test_whose_sessions_they_are_is_found_in_a_graph(
+    tmp_path: Path, session: str | None, rule: Any
+) -> None:
+    """A session is called by its user and a number: the graph tells of the user."""
+    rows = [
+        (f"a/{user}", f"i{(user + 7 * day + 3 * turn) % 12}", 90_000 * day + 60 * turn, day)
+        for user in range(10) for day in range(10) for turn in range(4)
+    ]  # fmt: skip
+    log = pl.DataFrame(rows, ["user", "item", "time", "day"], orient="row")
+    log.write_csv(tmp_path / "log.csv")
+    log.select(head_id="user", relation_id=pl.lit("had"), tail_id="item").write_csv(
+        tmp_path / "graph.csv"
+    )
+    source = TableSource(
+        str(tmp_path / "log.csv"), user="user", item="item", time="time", session=session,
+        graph=GraphFiles(triples=str(tmp_path / "graph.csv")),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"relation 'had' joins users with items .* user a/"):
+        load(source, rule, tmp_path / "cache")
 
 
 def test_training_events_are_no_leak_and_a_chance_likeness_is_told(

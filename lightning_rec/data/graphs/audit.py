@@ -30,11 +30,23 @@ class Events(NamedTuple):
 
 
 def events_of(data: Interactions, split: Split) -> Events:
-    """Those of a log and its targets."""
+    """Those of a log and its targets; of sessions, the users whose they are."""
     rows = data.events.select("user", "item").collect()
     user, item = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item"))
     held_out = np.concatenate([np.asarray(split.val.row), np.asarray(split.test.row)])
-    return Events(data.users["user"], data.items["item"], user, item, held_out)
+    users = data.users["user"]
+    if "visitor" in data.users.columns:
+        users = data.users["visitor"]
+    elif data.info["settings"].get("session") or data.info["settings"].get("history"):
+        # Where a session is one of a user it is called by both; a slash within is doubled.
+        owner = users.str.extract("^(.*) / ").str.replace_all("//", "/", literal=True)
+        users = pl.select(pl.coalesce(owner, users)).to_series()
+    names = users.unique(maintain_order=True)
+    of = pl.DataFrame({"user": users}).join(
+        pl.DataFrame({"user": names}).with_row_index("code"), "user", maintain_order="left"
+    )
+    code = of["code"].to_numpy().astype(np.int64)
+    return Events(names, data.items["item"], code[user], item, held_out)
 
 
 def audit_graph(facts: Facts, events: Events) -> list[str]:
