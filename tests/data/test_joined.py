@@ -14,6 +14,7 @@ from lightning_rec.build import load_run
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
+from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.joined import JoinedSource
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.splits import LeaveOneOut, Temporal
@@ -131,8 +132,36 @@ def test_what_cannot_be_joined_is_refused(parts: dict[str, Any], tmp_path: Path)
     tags = ABOUT_GAMES.with_columns(pages=pl.lit([["x"], ["y"], ["z"]]).explode())
     tags.write_parquet(tmp_path / "of_games.parquet")
     parts["games"]["catalogue"] = str(tmp_path / "of_games.parquet")
-    with pytest.raises(UserError, match="'pages' is none in books, a list in games"):
+    with pytest.raises(UserError, match="'pages' is plain in books, a list in games"):
         joined(parts, tmp_path / "cache")
+
+
+def test_a_column_means_one_thing(parts: dict[str, Any], tmp_path: Path) -> None:
+    """A column of items may be called user; dates are no years."""
+    for name, about in (("books", ABOUT_BOOKS), ("games", ABOUT_GAMES)):
+        about.with_columns(user=pl.lit(7)).write_parquet(tmp_path / f"{name}.parquet")
+        parts[name]["catalogue"] = str(tmp_path / f"{name}.parquet")
+    assert set(joined(parts, tmp_path / "cache").items["user"]) == {7}
+    day = pl.lit("2020-01-01").str.to_date()
+    parts["games"]["catalogue"] = str(tmp_path / "of_games.parquet")
+    for kind, told in (
+        (day, "times without a zone"),
+        (day.cast(pl.Datetime).dt.replace_time_zone("UTC"), "times with a zone"),
+    ):
+        ABOUT_GAMES.with_columns(pages=kind).write_parquet(tmp_path / "of_games.parquet")
+        with pytest.raises(UserError, match=f"'pages' is plain in books, {told} in games"):
+            joined(parts, tmp_path / "cache")
+
+
+def test_sessions_that_all_parts_name_are_sessions(tmp_path: Path) -> None:
+    rows = [(f"u{n % 3}", f"i{n % 5}", 100 * n, n // 12) for n in range(120)]
+    log = pl.DataFrame(rows, ["user", "item", "time", "visit"], orient="row")
+    log.write_csv(tmp_path / "log.csv")
+    both = {n: node(tmp_path / "log.csv", time="time", session="visit") for n in ("a", "b")}
+    split = load(JoinedSource(parts=both), Sessions(item_core=0, cutoffs=[3]), tmp_path / "cache")
+    assert split.counts["sessions"] == 2 * 3 * 10
+    with pytest.raises(UserError, match=r"data.session=visit names the sessions and protocol.gap"):
+        load(JoinedSource(parts=both), Sessions(cutoffs=[3], gap="1h"), tmp_path / "cache")
 
 
 def test_a_run_of_joined_data(

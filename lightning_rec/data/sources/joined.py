@@ -73,11 +73,16 @@ class JoinedSource:
         return [file for files in found for file in files]
 
     def settings(self) -> dict[str, Any]:
-        """Those of the parts, in their order, which decides the codes."""
+        """Those of the parts, in their order, which decides the codes; and what sessions are, where
+        all of them name some.
+        """
+        of = {name: each.settings() for name, each in self.sources.items()}
+        named = [each.get("session") for each in of.values()]
         return {
             "joined": [
-                [name, type(each).__name__, each.settings()] for name, each in self.sources.items()
-            ]
+                [name, type(self.sources[name]).__name__, each] for name, each in of.items()
+            ],
+            **({"session": listed(dict.fromkeys(named))} if all(named) else {}),
         }
 
     def read(self, files: list[Path]) -> Tables:
@@ -91,7 +96,9 @@ class JoinedSource:
             for (name, source), number in zip(self.sources.items(), self._numbers, strict=True)
         }
         dropped = sum((Counter(tables.dropped) for tables in read.values()), Counter[str]())
-        events = _below({name: _prefixed(name, each) for name, each in _events(read).items()})
+        events = _below(
+            {name: _prefixed(name, each, "user", "item") for name, each in _events(read).items()}
+        )
         return Tables(
             _in_time(events),
             _below({name: _described(name, each, "item") for name, each in read.items()}),
@@ -170,11 +177,10 @@ def _described(name: str, tables: Tables, role: str) -> pl.LazyFrame:
             f"data.parts.{name}: its table of {role}s has a column '{OF}', as joined data calls "
             "the one that says which set they are of: rename it."
         )
-    return _prefixed(name, table).with_columns(pl.lit(name).alias(OF))
+    return _prefixed(name, table, role).with_columns(pl.lit(name).alias(OF))
 
 
-def _prefixed(name: str, frame: pl.LazyFrame) -> pl.LazyFrame:
-    ids = [each for each in ("user", "item") if each in frame.collect_schema()]
+def _prefixed(name: str, frame: pl.LazyFrame, *ids: str) -> pl.LazyFrame:
     return frame.with_columns((pl.lit(f"{name}:") + pl.col(each)).alias(each) for each in ids)
 
 
@@ -182,13 +188,22 @@ def _below(frames: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     """Tables below one another; what one lacks is null. Raises UserError where kinds differ."""
     kinds = {name: frame.collect_schema() for name, frame in frames.items()}
     for column in dict.fromkeys(_every(kinds.values())):
-        nested = {name: of[column].is_nested() for name, of in kinds.items() if column in of}
-        if len(set(nested.values())) > 1:
-            holds = (f"{'a list' if yes else 'none'} in {name}" for name, yes in nested.items())
+        said = {name: _kind(of[column]) for name, of in kinds.items() if column in of}
+        if len({*said.values()} - {"nothing"}) > 1:
+            holds = (f"{kind} in {name}" for name, kind in said.items())
             raise UserError(
                 f"data.parts: the column '{column}' is {listed(holds)}: rename one of them."
             )
     return pl.concat(frames.values(), how="diagonal_relaxed")
+
+
+def _kind(dtype: pl.DataType) -> str:
+    """What a column holds that is not taken for anything else; texts, numbers and truth values are
+    ``plain``, and become texts where they meet.
+    """
+    if dtype.is_temporal():
+        return "times with a zone" if getattr(dtype, "time_zone", None) else "times without a zone"
+    return "a list" if dtype.is_nested() else "nothing" if dtype == pl.Null else "plain"
 
 
 def _every(schemas: Iterable[Iterable[str]]) -> Iterable[str]:
