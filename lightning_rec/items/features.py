@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _BESIDE = ("code", "item", "title")
 _PARTED = ("|", ";")  # the first that occurs in a column of texts parts its values
 _CODES = 32  # different whole numbers up to which they may be codes of something
+_FAR = 2.0**20  # standard deviations from the mean beyond which waves of float32 tell nothing
 _NAMES = 0.5  # share of different texts from which on a column is names, and no categories
 
 Kind = Literal["name", "category", "code", "number"]
@@ -77,15 +78,21 @@ class Features(Described):
         known = reading.trained if reading.restoring else len(about)  # to whom values belong
         trained = torch.arange(len(about)) < reading.trained
         categories, numbers, told = list[tuple[str, _Categories]](), [], []
+        scales: dict[str, tuple[float, float]] = {}
+        cuts: dict[str, tuple[float, ...]] = {}
         for name in self._chosen(about, known):
             column = about[name]
             if name not in self.categories and _is_number(column := _typed(column, known)):
                 value = cells.numbers(column.cast(pl.Float64))
                 if self.bins is None:
-                    numbers.append(_standard(value, known))
+                    scales[name] = mean, deviation = _scale(value[:known])
+                    value = np.where(np.isfinite(value), value, np.nan)
+                    # Of items that came later a number may lie anywhere.
+                    numbers.append(((value - mean) / deviation).clip(-_FAR, _FAR))
                     told.append(f"{name} (a number)")
                     continue
-                column = _binned(value, known, self.bins)
+                edges = _edges(value[:known], self.bins)
+                column, cuts[name] = _binned(value, edges), tuple(edges.tolist())
             found = _categories(column, known, self.min_items)
             categories.append((name, found))
             told.append(f"{name} ({found.size:,} categories)")
@@ -99,7 +106,7 @@ class Features(Described):
             log.info("Items are known by %s.", listed(told, 20))
         numbered = torch.from_numpy(values).float()
         names = [f"{name} {value}" for name, part in categories for value in part.values]
-        return ItemFeatures(rows, offsets, size, of_trained, numbered, tuple(names))
+        return ItemFeatures(rows, offsets, size, of_trained, numbered, tuple(names), scales, cuts)
 
     def _chosen(self, about: pl.DataFrame, known: int) -> list[str]:
         there = [name for name in about.columns if name not in _BESIDE]
@@ -201,22 +208,29 @@ def _categories(column: pl.Series, known: int, least: int) -> _Categories:
     return _Categories(item, category, kept["value"].to_list())
 
 
-def _binned(value: Floats, known: int, bins: int) -> pl.Series:
-    """Numbers as categories by quantiles of the first ``known`` items; null where there is none."""
-    own = value[:known]
+def _edges(own: Floats, bins: int) -> Floats:
+    """Where equally frequent bins of numbers are cut."""
     finite = own[np.isfinite(own)]
-    edges = np.unique(np.quantile(finite, np.arange(1, bins) / bins)) if len(finite) else finite
+    return np.unique(np.quantile(finite, np.arange(1, bins) / bins)) if len(finite) else finite
+
+
+def _binned(value: Floats, edges: Floats) -> pl.Series:
+    """Numbers as categories, their bins; null where there is none."""
     place = pl.Series(np.searchsorted(edges, value, side="right"))
     return place.set(pl.Series(~np.isfinite(value)), None)
 
 
-def _standard(value: Floats, known: int) -> Floats:
-    """Numbers less the mean of the first ``known`` items, over their standard deviation."""
-    value = np.where(np.isfinite(value), value, np.nan)
-    own = value[:known][~np.isnan(value[:known])]
-    if not len(own):
-        return value
-    return (value - own.mean()) / (own.std() or 1.0)
+def _scale(own: Floats) -> tuple[float, float]:
+    """The mean and standard deviation of numbers, 0 and 1 of none; 1 where all are alike."""
+    finite = own[np.isfinite(own)]
+    if not len(finite):
+        return 0.0, 1.0
+    with np.errstate(over="ignore"):
+        mean, deviation = float(finite.mean()), float(finite.std())
+    if not np.isfinite(mean) or not np.isfinite(deviation):  # their squares are beyond float64
+        most = np.abs(finite).max()
+        mean, deviation = (float(each * most) for each in _scale(finite / most))
+    return mean, deviation or 1.0
 
 
 def _flat(parts: Sequence[_Categories], size: int) -> tuple[torch.Tensor, torch.Tensor, int]:

@@ -25,7 +25,8 @@ class Transfer(Method):
     All is taken over: the model knows items by what describes them, and nothing of it belongs to a
     single item. So are the statistics that vectors of texts were whitened by, without which a map
     of them would be another function. Features have the vectors of the values of the same names;
-    others begin as the mean of these.
+    others begin as the mean of these. A number has the vector that it had, however those of now
+    are spread.
 
     Args:
         run: folder of a completed run of the same model.

@@ -17,6 +17,7 @@ from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.methods.base import Method, Trained
 from lightning_rec.models.base import Warmed
+from lightning_rec.models.items.ids import OwnVectors
 from lightning_rec.ranges import UpToOne
 
 NEAREST = 5  # known items whose mean a new one begins as, by texts
@@ -137,6 +138,12 @@ def carried(known: Before, model: nn.Module, run: str, begins: New) -> dict[str,
                 "batches.max_len, as train from=FOLDER does."
             )
         own[name] = made.to(own[name])
+    for name, module in model.named_modules():
+        weight = f"{name}.own.weight".lstrip(".")
+        if isinstance(module, OwnVectors) and known.growing.get(weight) == (("item",), ()):
+            unmet = torch.from_numpy(known.codes["item"] < 0)
+            unmet[: module.trained] = False  # what trains neither here nor there has no vector
+            own[weight][unmet] = 0
     return own
 
 
@@ -150,7 +157,9 @@ def _moved(module: nn.Module) -> Iterable[str]:
 
 def _alike(known: Before, name: str, fresh: Tensor) -> tuple[tuple[str, ...], ...]:
     """That a weight made later has no place for each item or user. Raises UserError if it may."""
-    sizes = {len(each) for each in known.codes.values()} | set(known.there.values())
+    # Rows of tables of categories are counted by the names of these tables.
+    kinds = [kind for kind in known.codes if kind not in known.growing]
+    sizes = {size for kind in kinds for size in (len(known.codes[kind]), known.there[kind])}
     sizes -= {1}  # of a row that is of nothing, which weights of many kinds have
     if any(rows in sizes for shape in (fresh.shape, known.state[name].shape) for rows in shape):
         raise UserError(

@@ -20,8 +20,9 @@ from lightning_rec.items.semantic import SemanticIds
 from lightning_rec.methods.update import Before
 from lightning_rec.models.base import ReadsVectors
 from lightning_rec.models.items.base import item_encoders
+from lightning_rec.problems.earlier_features import categories, rescaled
 from lightning_rec.problems.sequence_tables import described_items
-from lightning_rec.problems.updating import categories, check_whitening, growing, places
+from lightning_rec.problems.updating import check_whitening, growing, places
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
 
@@ -58,10 +59,11 @@ def elsewhere(
                 f"{listed(odd, 4)}. Say the same."
             )
     run.check_language(cfg)
-    state, grows = weights.found(run.path), growing(make, cfg.batches.max_len)
+    grows = growing(make, cfg.batches.max_len)
     _check_model(cfg, make, grows)
-    grows = {name: ((),) * each.ndim for name, each in state.items()} | grows
     items, known = described_items(loaded), run.table("items").sort("code")
+    state = rescaled(cfg, make, known, items, weights.found(run.path))
+    grows = {name: ((),) * each.ndim for name, each in state.items()} | grows
     codes: dict[str, Ints] = {}
     there: dict[str, int] = {}
     for name, (then, now) in categories(cfg, make, known, items).items():

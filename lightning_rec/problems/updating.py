@@ -12,21 +12,18 @@ import torch
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.whole import Frozen
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.templates import as_text
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
-from lightning_rec.items.base import Reading, SumOf, known_by
-from lightning_rec.items.features import Features
+from lightning_rec.items.base import SumOf, known_by
 from lightning_rec.items.images import Images
 from lightning_rec.items.vectors import Vectors
 from lightning_rec.methods.update import Before
-from lightning_rec.models.items.features import FeatureItems
 from lightning_rec.models.items.ids import OwnVectors
-from lightning_rec.models.sequential.difsr import DIFSR
+from lightning_rec.problems.earlier_features import categories, rescaled
 from lightning_rec.problems.sequence_tables import TRAINED, described_items
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
@@ -81,7 +78,7 @@ def before(
     for name, (then, now) in categories(cfg, make, known, items).items():
         codes[name], there[name], grows[name] = places(now, then), len(then), ((name,), ())
     return Before(
-        weights.found(run.path),
+        rescaled(cfg, make, known, items, weights.found(run.path)),
         grows,
         codes,
         there,
@@ -156,31 +153,6 @@ def growing(
         )
         for name, each in base.items()
     }
-
-
-def categories(
-    cfg: Any, make: Callable[[Schema], nn.Module], known: pl.DataFrame, items: pl.DataFrame
-) -> dict[str, tuple[pl.Series, pl.Series]]:
-    """Of each table of ``item=features`` what its rows were called in the run, and are now."""
-    node = known_by(cfg)
-    every = node.parts.values() if isinstance(node, SumOf) else [node]
-    nodes = [each for each in every if isinstance(each, Features)]
-    if not nodes:
-        return {}
-    with torch.device("meta"):
-        model = make(Schema(len(items), cfg.batches.max_len, 1))
-    tables = [name for name, each in model.named_modules() if isinstance(each, FeatureItems)]
-    found = {}
-    for name, each in zip(tables, nodes, strict=True):
-        of = [Reading(about, about["item"], len(about), Path(), Frozen(), restoring=True)
-              for about in (known, items)]  # fmt: skip
-        then, now = (pl.Series(each.read_features(one).names, dtype=pl.String) for one in of)
-        if len(then) and len(now):
-            found[f"{name}.categories.weight".lstrip(".")] = (then, now)
-            if isinstance(model, DIFSR):  # which predicts them
-                heads = f"predict.{sum(key.endswith('.categories.weight') for key in found) - 1}"
-                found |= {f"{heads}.{part}": (then, now) for part in ("weight", "bias")}
-    return found
 
 
 def trained(run: RunFolder) -> pl.DataFrame:

@@ -205,6 +205,31 @@ def test_features_go_by_their_names(shops: Path, line: Line, tmp_path: Path) -> 
     assert figures(other)["test/recall@5"] > 0.4
 
 
+def test_a_number_means_what_it_meant_in_the_other_shop(
+    shops: Path, line: Line, refused: Refused, tmp_path: Path
+) -> None:
+    model = ["model=sasrec", "model.dim=8", "item=features", "item.columns=[price]", "data.catalogue_item=item"]  # fmt: skip
+    first, other = tmp_path / "first", tmp_path / "other"
+    about = {}
+    for name, most in (("a", 40), ("b", 1000)):
+        table = pl.read_csv(shops / f"{name}_items.csv").with_row_index("price")
+        table = table.with_columns(pl.when(pl.col("price") < 20).then("price").otherwise(most))
+        table.write_csv(tmp_path / f"{name}_items.csv")
+        about[name] = f"data.catalogue={tmp_path / name}_items.csv"
+    assert cli.run([*line("a", about["a"], "trainer.max_epochs=1", model=model), f"run_dir={first}"]) == 0  # fmt: skip
+    assert cli.run([*line("b", about["b"], *given(first), model=model), f"run_dir={other}"]) == 0
+    vectors = {}
+    for name, run in (("a", first), ("b", other)):
+        predictor: Any = load_run(run)
+        items = predictor.items["item"].to_list()
+        vectors[name] = predictor.model.item.table()[[items.index(f"{name}{n // 5}_{n % 5}") for n in range(20)]]  # fmt: skip
+    torch.testing.assert_close(vectors["b"], vectors["a"], atol=1e-5, rtol=1e-4)
+    binned, run = [*model, "item.bins=4"], tmp_path / "binned"
+    assert cli.run([*line("a", about["a"], "trainer.max_epochs=1", model=binned), f"run_dir={run}"]) == 0  # fmt: skip
+    told = refused(*line("b", about["b"], *given(run), model=binned), f"run_dir={tmp_path / 'no'}")
+    assert "item.bins cuts price by the items of now" in told
+
+
 def test_what_belongs_to_other_data_is_refused(
     line: Line, pretrained: Path, refused: Refused, shops: Path, tmp_path: Path
 ) -> None:

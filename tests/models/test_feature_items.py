@@ -14,7 +14,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import Reading, item_node
 from lightning_rec.items.features import Features
-from lightning_rec.models.items.features import FREQUENCIES, FeatureItems
+from lightning_rec.models.items.features import FREQUENCIES, FeatureItems, moved_waves
 
 DIM = 4
 CATALOGUE = pl.DataFrame(
@@ -210,3 +210,44 @@ def test_it_is_a_part_of_a_sum() -> None:
     whole = sum(part.of_codes(torch.arange(8)) for part in encoder.parts.values())
     torch.testing.assert_close(encoder.of_codes(torch.arange(8)), whole)  # before it learns
     assert encoder(torch.tensor([6])).abs().sum() == 0
+
+
+def of_numbers(*values: float, known: int | None = None) -> FeatureItems:
+    about = pl.DataFrame({"item": [f"i{n}" for n in range(len(values))], "price": values})
+    of = Reading(about, about["item"], known or len(values), Path(), Frozen(),
+                 restoring=known is not None)  # fmt: skip
+    return made(Features(["price"]), of)
+
+
+@pytest.mark.parametrize("new", [1e39, -1e300])
+def test_a_number_far_from_all_that_was_known_has_a_vector(new: float) -> None:
+    encoder = of_numbers(*map(float, range(10)), new, known=10)
+    assert encoder.table().isfinite().all()
+    assert encoder.table()[:10].equal(of_numbers(*map(float, range(10))).table())
+
+
+def test_numbers_whose_squares_are_beyond_floats_are_told_apart() -> None:
+    huge, small = of_numbers(*(n * 1e200 for n in range(9))), of_numbers(*map(float, range(9)))
+    torch.testing.assert_close(huge.numbers, small.numbers)
+
+
+def test_an_item_without_features_is_told_whatever_the_bias_of_their_map() -> None:
+    about = pl.DataFrame(
+        {"item": list("abcd"), "kind": ["x", "x", None, None], "n": [1, 2, 3, None]}
+    )
+    of = Reading(about, about["item"], 4, Path(), Frozen())
+    encoder = made(Features(["kind", "n"], joined="concat"), of)
+    assert encoder.join is not None
+    torch.nn.init.ones_(encoder.join.bias)  # as training leaves it: not 0
+    assert encoder.told_of(torch.arange(4)).tolist() == [True, True, True, False]
+
+
+def test_waves_of_numbers_that_are_scaled_otherwise_give_the_same_vectors() -> None:
+    values = torch.tensor([0.0, 3.0, -7.5, 40.0], dtype=torch.float64)
+    then, now = torch.tensor([[2.0, 5.0]]).double(), torch.tensor([[-1.0, 12.0]]).double()
+    encoder = of_numbers(*map(float, range(9)))
+    frequencies, weights = moved_waves(encoder.frequencies, encoder.of_numbers, then, now)
+    was = [waves(encoder, float((each - 2) / 5)) for each in values]
+    encoder.frequencies.data.copy_(frequencies)
+    encoder.of_numbers.data.copy_(weights)
+    assert_allclose([waves(encoder, float((each + 1) / 12)) for each in values], was, atol=1e-6)

@@ -196,6 +196,33 @@ def test_categories_keep_their_vectors_where_others_come(
     np.testing.assert_allclose(both["score"], both["score_right"], rtol=0, atol=1e-5)
 
 
+def test_numbers_keep_their_vectors_and_what_nobody_had_has_none_of_its_own(
+    early: Train, later: Train, tmp_path: Path
+) -> None:
+    """Mean and deviation are of the catalogue of now; a width may be that of another table."""
+    about, more = tmp_path / "about.csv", tmp_path / "more.csv"
+    items = [f"i{item:02d}" for item in range(40)]
+    kinds = [str(item % 8) for item in range(40)]
+    table = pl.DataFrame({"sku": items, "price": range(40), "kind": [f"k{each}" for each in kinds]})
+    table.write_csv(about)
+    late = pl.DataFrame({"sku": ["j0", "j1"], "price": [900, 1000], "kind": ["k1", "k2"]})
+    pl.concat([table, late.cast(table.schema)]).write_csv(more)
+    named = ["item=features_and_ids", f"data.catalogue={about}", "data.catalogue_item=sku"]
+    run = early("sasrec", *named, "trainer.max_epochs=1", "protocol.cold_targets=rank")
+    begun = later(run, "trainer.max_epochs=0", f"data.catalogue={more}")
+    found = {}
+    for each in (run, begun):
+        predictor: Any = load_run(each)
+        parts = predictor.model.item.parts
+        codes = dict(zip(predictor.items["item"].to_list(), range(100), strict=False))
+        found[each] = parts["features"].table(), parts["ids"].own.weight, codes
+    (before, _, then), (after, own, now) = found[run], found[begun]
+    for item in items:
+        torch.testing.assert_close(after[now[item]], before[then[item]], atol=1e-5, rtol=1e-4)
+    assert own[now["i30"]].any()  # which trains here
+    assert not own[[now["j0"], now["j1"]]].any()
+
+
 def new_log(run: Path) -> str:
     from lightning_rec.runs.folder import RunFolder
 

@@ -4,6 +4,8 @@ Shapes: V = num_items, D = dim, n = items asked for at once, C columns of catego
 K frequencies.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,6 +29,8 @@ class ItemFeatures(NamedTuple):
     size: rows of the table; trained: bool [size], whether an item with training events has it.
     numbers: float32 [V, N], of mean 0 and standard deviation 1; NaN where there is none.
     names: of the rows of the table, column and value.
+    scales: of the N columns of numbers, by name, the mean and standard deviation as they came.
+    cuts: of columns of numbers in bins, by name, where these are cut.
     """
 
     rows: Tensor
@@ -35,6 +39,8 @@ class ItemFeatures(NamedTuple):
     trained: Tensor
     numbers: Tensor
     names: tuple[str, ...] = ()
+    scales: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    cuts: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 class FeatureItems(DescribedItems):
@@ -97,6 +103,11 @@ class FeatureItems(DescribedItems):
         parts = torch.cat([self._of_categories(codes), self._of_numbers(codes)], dim=1)
         return parts.sum(dim=1) if self.join is None else self.join(parts.flatten(1))
 
+    def told_of(self, codes: Tensor) -> Tensor:
+        """Whether items have any feature: the bias of a map of all says nothing of one without."""
+        parts = torch.cat([self._of_categories(codes), self._of_numbers(codes)], dim=1)
+        return parts.flatten(1).any(dim=1)
+
     def categories_of(self, codes: Tensor) -> Tensor:
         """Which categories items have, int64 [n] -> 0 or 1, float [n, size]."""
         rows, _, owner = self._bags(codes)
@@ -137,3 +148,19 @@ class FeatureItems(DescribedItems):
         waves = torch.cat([angle.sin(), angle.cos()], dim=-1)  # [n, N, 2 K]
         made = torch.einsum("nck,ckd->ncd", waves, self.of_numbers)
         return made.masked_fill(missing[..., None], 0)
+
+
+def moved_waves(
+    frequencies: Tensor, weights: Tensor, then: Tensor, now: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Frequencies, [N, K], and weights of waves, [N, 2 K, D], by which numbers that are scaled as
+    ``now`` have the vectors that these gave them ``then``: float64 [N, 2] of means and deviations.
+    """
+    (mean, deviation), (moved, spread) = then.T[..., None], now.T[..., None]  # [N, 1] each
+    frequency, weight = frequencies.double(), weights.double()
+    # What was x is x' spread / deviation + (moved - mean) / deviation: the latter turns the waves.
+    turn = (2 * torch.pi * frequency * (moved - mean) / deviation)[..., None]
+    sine, cosine = weight.chunk(2, dim=1)
+    turned = (sine * turn.cos() - cosine * turn.sin(), sine * turn.sin() + cosine * turn.cos())
+    made = torch.cat(turned, dim=1)
+    return (frequency * spread / deviation).to(frequencies), made.to(weights)
