@@ -160,7 +160,10 @@ def _check_elsewhere(told: str, run: RunFolder, problem: Problem[Any], loaded: A
                     name)  # fmt: skip
         return
     then, now = run.card.get("protocol", {}), problem.protocol.settings()
-    by_user = getattr(loaded.data, "split", None) is not None and not loaded.data.split.boundaries
+    split = getattr(loaded.data, "split", None)
+    # What is drawn at random is drawn otherwise among more users and items.
+    drawn = bool(now.get("new_items")) or getattr(split, "order", "none") == "none"
+    by_user = split is not None and not split.boundaries and not drawn
     if name == loaded.name or not by_user or sha256_json(then) != sha256_json(now):
         raise UserError(
             f"{told} was trained on {listed(shared)} as well, in another state or under another "

@@ -293,6 +293,10 @@ def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
     capfd.readouterr()
     assert cli.run([*line("a", *given(run)), f"run_dir={tmp_path / 'part'}"]) == 0
     assert "was trained on a as well, of which the same protocol left" in capfd.readouterr().err
+    new = "protocol.new_items=0.2"  # others are drawn among the items of both
+    assert cli.run(["train", *joined, new, "trainer.max_epochs=0", f"run_dir={tmp_path / 'n'}"]) == 0  # fmt: skip
+    told = refused(*line("a", *given(tmp_path / "n"), new), to)
+    assert "was trained on a as well" in told
     told = refused(*line("a", *given(run), "protocol.item_core=2"), to)
     assert "was trained on a as well" in told
     told = refused("train", *joined, "protocol.item_core=2", *given(pretrained), to)
