@@ -62,9 +62,8 @@ class ListPrompts(Prompts):
         marks = [mark if not place else [*line, *mark] for place, mark in enumerate(marks)]
         self.marks = first + np.arange(size)
         lengths = [len(mark) for mark in marks]
-        self.ids = np.concatenate([self.ids, *(np.asarray(mark, np.int32) for mark in marks)])
-        self.offsets = np.append(self.offsets, self.offsets[-1] + np.cumsum(lengths))
-        self.length = np.diff(self.offsets)
+        self.pieces = self.pieces.and_also(marks)
+        self.length = self.pieces.lengths
         around = self.length[[self.before, self.between, self.after, self.nothing]]
         needed = int(around.sum()) + sum(lengths) + size * self.longest_title
         if needed > max_tokens:
@@ -85,8 +84,8 @@ class ListPrompts(Prompts):
         taken = np.where(lines >= 0, self.length[lines], 0).sum(axis=1)[::orders]
         column = np.full((size, 1), self.before)
         begun = [column, self._past(taken, past, padding), np.full_like(column, self.between)]
-        begins = self._joined(np.concatenate(begun, axis=1))
-        rests = self._joined(np.pad(lines, ((0, 0), (0, 1)), constant_values=self.after))
+        begins = self.pieces.joined(np.concatenate(begun, axis=1))
+        rests = self.pieces.joined(np.pad(lines, ((0, 0), (0, 1)), constant_values=self.after))
         ids, length = rests.ids.numpy(), rests.mask.sum(dim=1).numpy()
         return [
             ListPrompt(

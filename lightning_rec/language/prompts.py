@@ -8,11 +8,10 @@ import re
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lightning_rec.errors import UserError
-from lightning_rec.language.tokens import Tokenized, Tokens, places
+from lightning_rec.language.tokens import Tokenized, Tokens
 
 Ints = NDArray[np.int64]
 _SLOTS = re.compile(r"(\{[^{}]*\})")
@@ -91,17 +90,14 @@ class Prompts:
     def __init__(
         self, titles: Tokenized, wording: Wording, max_titles: int, max_tokens: int
     ) -> None:
-        self.max_titles, self.max_tokens, self.padding = max_titles, max_tokens, titles.padding
+        self.max_titles, self.max_tokens = max_titles, max_tokens
         self.past_first = wording.past_first
-        fixed = [np.asarray(part, dtype=np.int32) for part in wording[:5]]
         # The fixed parts lie behind the titles, and have the numbers that follow theirs.
         self.before, self.between, self.after, self.separator, self.nothing = range(
             len(titles), len(titles) + 5
         )
-        self.ids = np.concatenate([titles.ids, *fixed])
-        ends = titles.offsets[-1] + np.cumsum([len(part) for part in fixed])
-        self.offsets: Ints = np.concatenate([titles.offsets, ends]).astype(np.int64)
-        self.length: Ints = np.diff(self.offsets)
+        self.pieces = titles.and_also(wording[:5])
+        self.length: Ints = self.pieces.lengths
         self.longest_title = int(titles.lengths.max(initial=0))
         around = self.length[[self.before, self.between, self.after, self.nothing]]
         self.shortest = int(around.sum()) + self.longest_title  # about it, with an empty history
@@ -116,7 +112,7 @@ class Prompts:
         titles = self._past(self.length[item], past, padding)
         middle = [titles, asked[1], asked[0]] if self.past_first else [*asked, titles]
         parts = np.concatenate([column, *middle, np.full_like(column, self.after)], axis=1)
-        return self._joined(parts)
+        return self.pieces.joined(parts)
 
     def _past(self, taken: Ints, past: Ints, padding: int) -> Ints:
         """The parts of the past, with separators: int64 [B, P], -1 for no part. ``taken`` int64
@@ -140,16 +136,3 @@ class Prompts:
         )
         nothing = np.where(kept.any(axis=1), -1, self.nothing)[:, None]
         return np.concatenate([nothing, pairs.reshape(len(past), -1)], axis=1)
-
-    def _joined(self, parts: Ints) -> Tokens:
-        """The tokens of parts, one after the other: int64 [B, P], -1 for no part."""
-        flat = parts.ravel()
-        present = flat[flat >= 0]
-        length = self.length[present]
-        end = np.cumsum(length)
-        at = np.repeat(self.offsets[present] - (end - length), length) + np.arange(length.sum())
-        row = np.repeat(np.flatnonzero(flat >= 0) // parts.shape[1], length)
-        number = np.bincount(row, minlength=len(parts))
-        place, inside = places(np.append(0, np.cumsum(number)), np.arange(len(parts)))
-        ids = np.where(inside, self.ids[at][np.where(inside, place, 0)], self.padding)
-        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))

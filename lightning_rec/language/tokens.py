@@ -1,6 +1,7 @@
 """Texts as tokens of a language model: ragged arrays, and padded batches of them."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,6 +71,26 @@ class Tokenized:
         ids = np.full(at.shape, self.padding, dtype=np.int64)
         ids[inside] = self.ids[at[inside]]
         return Tokens(torch.from_numpy(ids), torch.from_numpy(inside))
+
+    def and_also(self, more: Iterable[Sequence[int]]) -> "Tokenized":
+        """The same with further texts behind."""
+        added = [np.asarray(text, dtype=np.int32) for text in more]
+        ends = self.offsets[-1] + np.cumsum([len(text) for text in added], dtype=np.int64)
+        ids = np.concatenate([self.ids, *added])
+        return Tokenized(np.concatenate([self.offsets, ends]), ids, self.padding)
+
+    def joined(self, parts: NDArray[np.int64]) -> Tokens:
+        """Rows of texts, one after the other, as one batch: int64 [B, P], -1 for no text."""
+        flat = parts.ravel()
+        present = flat[flat >= 0]
+        length = self.lengths[present]
+        end = np.cumsum(length)
+        at = np.repeat(self.offsets[present] - (end - length), length) + np.arange(length.sum())
+        row = np.repeat(np.flatnonzero(flat >= 0) // parts.shape[1], length)
+        number = np.bincount(row, minlength=len(parts))
+        place, inside = places(np.append(0, np.cumsum(number)), np.arange(len(parts)))
+        ids = np.where(inside, self.ids[at][np.where(inside, place, 0)], self.padding)
+        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))
 
 
 def places(

@@ -43,7 +43,7 @@ class WordModel(LanguageModel):
         """Logits of the words, float [M, W], at the M positions of B texts that are True in
         ``positions``, bool [B, T]; in the order of texts, then positions.
         """
-        return self._head(self._states(tokens)[positions], tokens.ids)  # of states [M, E]
+        return self.head(self._states(tokens)[positions])  # of states [M, E]
 
     def after(self, begun: Tensor, rest: Tensor) -> Tensor:
         """Logits of the word after each of R texts that begin alike, float [R, W].
@@ -54,11 +54,12 @@ class WordModel(LanguageModel):
         kept = self.body(input_ids=begun[None], use_cache=True).past_key_values
         kept.batch_repeat_interleave(len(rest))
         made = self.body(input_ids=rest, past_key_values=kept, use_cache=True)
-        return self._head(made.last_hidden_state[:, -1], rest)
+        return self.head(made.last_hidden_state[:, -1])
 
-    def _head(self, states: Tensor, ids: Tensor) -> Tensor:
-        """What the head says of some states, float [M, E]: [M, W]; ``ids`` are not read."""
+    def head(self, states: Tensor) -> Tensor:
+        """What the head says of some states, float [M, E]: logits, float [M, W]."""
         states = states.to(next(self.model.parameters()).dtype)
+        ids = torch.zeros(1, 1, dtype=torch.int64, device=states.device)  # which nobody reads
         # In half precision, many words would have one and the same logit.
         with self._made(states[None]), torch.autocast(states.device.type, enabled=False):
             logits: Tensor = self.model(input_ids=ids).logits[0]

@@ -149,8 +149,8 @@ class TIGERs:
     def beam_of(self, queries: Tensor) -> list[set[int]]:
         model = self.model
         assert model.beam is not None
-        likely = model._of_items(queries, torch.arange(ITEMS).expand(len(queries), -1))
-        made = model._beam(model._memory(queries), model.beam, None)[:, : model.beam].long()
+        likely = model.of_items(queries, torch.arange(ITEMS).expand(len(queries), -1))
+        made = model.search(queries, None)[:, : model.beam].long()
         items = [
             set(torch.isin(model.trie.leaf, leaves).nonzero()[:, 0].tolist()) for leaves in made
         ]

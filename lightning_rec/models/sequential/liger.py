@@ -129,7 +129,7 @@ class LIGER(CachedInEvaluation, TIGER):
     def retrieve(
         self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        """Queries with what the beam found; without one as they are. See :meth:`TIGER.retrieve`."""
+        """Queries with what the beam found; without one as they are. See :class:`BeamedModel`."""
         return queries if self.beam is None else super().retrieve(queries, row, item, allowed)
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
@@ -156,7 +156,7 @@ class LIGER(CachedInEvaluation, TIGER):
         """
         if not self.weight:
             return 0.0
-        return -self.weight / self.levels * self._of_items(queries, targets[:, None]).mean()
+        return -self.weight / self.levels * self.of_items(queries, targets[:, None]).mean()
 
     def _candidates(self, queries: Tensor) -> Tensor:
         """Items that a beam has found, or that training did not have: bool [M, V]."""

@@ -1,7 +1,7 @@
 """TIGER: an encoder reads the semantic ids of a history, a decoder says that of the next item.
 
 Rajput et al., Recommender Systems with Generative Retrieval, NeurIPS 2023, arXiv:2305.05065.
-Shapes: as in :class:`CodedModel`; B sequences, L positions, T tokens of the longest history, D =
+Shapes: as in :class:`BeamedModel`; B sequences, L positions, T tokens of the longest history, D =
 dim, M queries, C leaves of the trie of all ids.
 """
 
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from lightning_rec.data.semantic.quantise import Quantizer
 from lightning_rec.data.split import Histories, Schema
-from lightning_rec.models.sequential.coded import CodedModel
+from lightning_rec.models.beam import beam
+from lightning_rec.models.sequential.beamed import BeamedModel
 from lightning_rec.models.t5 import Decoder, Encoder, Memory, Shape, initialise
-from lightning_rec.models.trie import Trie
 from lightning_rec.ranges import BelowOne, Layers
 
 TOKENS = 8192  # that are encoded at once
 BYTES = 2**26  # of what nodes look back at
 
 
-class TIGER(CodedModel):
+class TIGER(BeamedModel):
     """T5 over codes, from scratch, without the paper's tokens of users.
 
     A query is what the encoder makes of a history up to its position. Its score of an item is the
@@ -55,8 +55,8 @@ class TIGER(CodedModel):
         codes: PositiveInt = 256,
         unique: bool = True,
     ) -> None:
-        super().__init__(schema, quantizer, levels, codes, unique)
-        self.dim, self.beam = dim, beam
+        super().__init__(schema, beam, quantizer, levels, codes, unique)
+        self.dim = dim
         self.most_tokens = schema.max_len * self.levels
         self.query_width = 1 + self.most_tokens * dim  # before anything is found
         shape = Shape(dim, depth, heads, width, inner, dropout)
@@ -65,15 +65,11 @@ class TIGER(CodedModel):
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
         nn.init.normal_(self.of_code.weight)
         initialise(self, shape)
-        self._trie: tuple[tuple[int, int], Trie] | None = None
 
     @property
-    def trie(self) -> Trie:
-        """The ids of all items."""
-        state = (self.codes._version, self.codes.data_ptr())
-        if self._trie is None or self._trie[0] != state:
-            self._trie = state, Trie.of(self.codes)
-        return self._trie[1]
+    def at_once(self) -> int:
+        """As many as what nodes look back at leaves room for."""
+        return max(1, BYTES // (self.node_bytes * min(64, self.beam or 64)))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries, float [M, 1 + T D]: the number of tokens, and the encoder's states."""
@@ -91,48 +87,21 @@ class TIGER(CodedModel):
             states[rows, :longest] = made.masked_fill(~inside[..., None], 0).to(states)
         return torch.cat([number[:, None].to(states), states.flatten(1)], dim=1)
 
-    def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
-        """Queries with what was found for them; see :class:`ScoresAmong`. Those that have it stay.
+    def search(self, queries: Tensor, left: Tensor | None) -> Tensor:
+        """See :meth:`BeamedModel.search`."""
+        memory = self._memory(queries)
+        if self.beam is None:
+            return self._all(memory)
+        said, past = self._begun(memory)
 
-        In further columns: C scores of all leaves, or leaves (-1: none) and scores of the beam.
-        """
-        return self.retrieve(queries, row, item, None)
+        def step(tokens: Tensor, up: Tensor) -> Tensor:
+            nonlocal past
+            which = up.view(1, *up.shape, 1, 1, 1)
+            past = [of.gather(2, which.expand(2, -1, -1, *of.shape[3:])) for of in past]
+            made, past = self._step(tokens, past, memory)
+            return made
 
-    def retrieve(
-        self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
-    ) -> Tensor:
-        """The same among the items ``allowed``, bool [V]; see :class:`Retrieves`."""
-        if not len(queries) or queries.shape[1] > self.query_width:
-            return queries
-        most = len(self.trie.items) if self.beam is None else 2 * self.beam
-        found = queries.new_empty(len(queries), most)
-        step = max(1, BYTES // (self.node_bytes * min(64, self.beam or 64)))
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
-            memory = self._memory(queries[rows])
-            if self.beam is None:
-                found[rows] = self._all(memory)
-                continue
-            here = (row >= start) & (row < start + step)
-            own = queries[rows]
-            left = self._left(len(own), row[here] - start, item[here], allowed)
-            found[rows] = self._beam(memory, self.beam, left)
-        return torch.cat([queries, found], dim=1)
-
-    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
-        """Log-likelihoods; not a number for what a beam did not find, unless an item is asked for
-        by one query alone. See :meth:`SequenceModel.scores`.
-        """
-        if items is not None and items.dim() == 2:
-            return self._of_items(queries, items)
-        none = torch.zeros(0, dtype=torch.int64, device=queries.device)
-        queries = self.among(queries, none, none)
-        scores = queries[:, self.query_width :]
-        if self.beam is not None:
-            leaf, found = scores.split(self.beam, dim=1)
-            whole = queries.new_full((len(queries), len(self.trie.items) + 1), torch.nan)
-            scores = whole.scatter(1, leaf.long() % whole.shape[1], found)  # -1 is the last column
-        return scores[:, self.trie.leaf if items is None else self.trie.leaf[items]]
+        return beam(self.trie, said, step, self.beam, left)
 
     def _inputs(self, items: Tensor) -> Tensor:
         """What the encoder reads of items, int64 [N, n]: float [N, n m, D]."""
@@ -158,7 +127,7 @@ class TIGER(CodedModel):
         first = torch.full((len(memory.bias), 1), start, device=memory.bias.device)
         return self._step(first, None, memory)
 
-    def _of_items(self, queries: Tensor, items: Tensor) -> Tensor:
+    def of_items(self, queries: Tensor, items: Tensor) -> Tensor:
         """Scores of each query's own items, int64 [M, n]: float [M, n]."""
         made = queries.new_zeros(items.shape)
         for rows, _ in by_length(queries[:, 0].long() + items.shape[1]):
@@ -195,50 +164,6 @@ class TIGER(CodedModel):
                     past = [of[:, :, up] for of in past]
             made[:, nodes] = score
         return made
-
-    def _beam(self, memory: Memory, width: int, left: Tensor | None) -> Tensor:
-        """The best leaves of a beam, -1 for none, and their scores: float [N, 2 width].
-
-        ``left``: bool [N, C], leaves that are no candidates.
-        """
-        trie = self.trie
-        said, past = self._begun(memory)
-        nodes = torch.zeros(len(said), 1, dtype=torch.int64, device=said.device)
-        score = said.new_zeros(len(said), 1)
-        for level in range(trie.levels):
-            begin, end = trie.starts[level][nodes], trie.starts[level][nodes + 1]
-            places = torch.arange(int((end - begin).max()), device=said.device)
-            below = (begin[..., None] + places).clamp(max=len(trie.tokens[level + 1]) - 1)
-            codes = trie.tokens[level + 1][below]  # [N, n, most]
-            made = score[..., None] + said.gather(2, codes)
-            made = made.masked_fill(places >= (end - begin)[..., None], -torch.inf).flatten(1)
-            if left is not None and level == trie.levels - 1:
-                made = made.masked_fill(left.gather(1, below.flatten(1)), -torch.inf)
-            score, best = made.topk(min(width, made.shape[1]), dim=1)
-            up, nodes = best // len(places), below.flatten(1).gather(1, best)
-            if level < trie.levels - 1:
-                which = up.view(1, *up.shape, 1, 1, 1)
-                past = [of.gather(2, which.expand(2, -1, -1, *of.shape[3:])) for of in past]
-                said, past = self._step(trie.tokens[level + 1][nodes], past, memory)
-        nodes = nodes.masked_fill(score == -torch.inf, -1)
-        more = width - nodes.shape[1]
-        nodes = nn.functional.pad(nodes, (0, more), value=-1)
-        return torch.cat([nodes.to(score), nn.functional.pad(score, (0, more))], dim=1)
-
-    def _left(self, size: int, row: Tensor, item: Tensor, allowed: Tensor | None) -> Tensor | None:
-        """Leaves none of whose items is a candidate: bool [N, C]."""
-        trie = self.trie
-        if not len(row) and allowed is None:
-            return None
-        known = item >= 0
-        count = torch.zeros(size, len(trie.items), dtype=torch.int64, device=row.device)
-        pairs = torch.unique(torch.stack([row[known], item[known]]), dim=1)
-        if allowed is not None:
-            pairs = pairs[:, allowed[pairs[1]]]  # else counted twice
-            count += torch.bincount(trie.leaf[~allowed], minlength=len(trie.items))
-        ones = torch.ones_like(pairs[0])
-        count.index_put_((pairs[0], trie.leaf[pairs[1]]), ones, accumulate=True)
-        return count >= trie.items
 
 
 def by_length(lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
