@@ -48,9 +48,16 @@ WORDS = [
 
 
 def language(
-    kind: str, folder: Path, depth: int = 3, width: int = 16, more: str = "", places: int = 64
+    kind: str,
+    folder: Path,
+    depth: int = 3,
+    width: int = 16,
+    more: str = "",
+    places: int = 64,
+    *,
+    tied: bool = True,
 ) -> Path:
-    """A random ``bert`` or ``gpt2`` over ``WORDS`` in ``folder``, as save_pretrained writes it, and over ``more`` words."""
+    """A random ``bert``, ``gpt2`` or ``llama`` over ``WORDS`` in ``folder``, as save_pretrained writes it, and over ``more`` words."""
     import torch
     import transformers
 
@@ -62,11 +69,15 @@ def language(
     if kind == "gpt2":
         end = tokenizer.eos_token_id
         settings |= {"n_embd": width, "n_layer": depth, "n_head": 2, "n_positions": places, "bos_token_id": end, "eos_token_id": end}  # fmt: skip
+    elif kind == "llama":
+        end = tokenizer.eos_token_id
+        settings |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32, "max_position_embeddings": places, "bos_token_id": end, "eos_token_id": end, "tie_word_embeddings": tied}  # fmt: skip
     else:
         settings |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}  # fmt: skip
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(kind, initializer_range=0.3, **settings)
-    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    made: Any = transformers.AutoModelForCausalLM if kind == "llama" else transformers.AutoModel
+    made.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -75,7 +86,7 @@ def _tokenizer(kind: str, words: list[str]) -> Any:
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    special = ["<pad>", "<unk>", "<end>"] if kind == "gpt2" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
+    special = ["<pad>", "<unk>", "<end>"] if kind != "bert" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
     made = Tokenizer(
         models.WordLevel(
             {word: i for i, word in enumerate([*special, *words])}, unk_token=special[1]
@@ -84,7 +95,7 @@ def _tokenizer(kind: str, words: list[str]) -> Any:
     made.normalizer = normalizers.Lowercase()
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     names = {"pad_token": special[0], "unk_token": special[1]}
-    if kind == "gpt2":
+    if kind != "bert":
         names |= {"eos_token": "<end>", "bos_token": "<end>"}
     else:
         made.post_processor = processors.TemplateProcessing(
@@ -101,7 +112,9 @@ def with_tiny(composed: Any, bert: Path, gpt: Path) -> list[str]:
     found = []
     if "encoder" in (composed.get("item") or {}):
         found += [f"item.encoder={bert}", "item.template='{title}'"]
-    if "prompt" in composed.model:
+    if "test_prompt" in composed.model:
+        found += [f"model.encoder={gpt}", "model.prompts=['{history}']", "model.frame='{instruction} is'", "adapter.targets=[c_attn]", "batches.max_len=5"]  # fmt: skip
+    elif "prompt" in composed.model:
         found += [f"model.encoder={gpt}", "model.prompt='{history} and {item}'", "model.max_tokens=60", "model.yes_word=yes", "model.no_word=no", "adapter.targets=[c_attn]"]  # fmt: skip
     elif "template" in composed.model:
         found += [f"model.encoder={bert}", "model.template='{title}'"]

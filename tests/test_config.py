@@ -197,7 +197,7 @@ TRAINED = [
 HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
 HISTORY_MODELS = ("din", "dien", "bst", "sdim", "sequence_score")
 # They read with a language model: tests/cli has them.
-READERS = ("zero_shot", "masked_lm", "tallrec", "listwise")
+READERS = ("zero_shot", "masked_lm", "tallrec", "listwise", "lcrec")
 
 
 def kinds(data: str, model: str) -> tuple[tuple[bool, bool], tuple[bool, bool]]:

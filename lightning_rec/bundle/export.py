@@ -17,6 +17,7 @@ from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
 from lightning_rec.models.pipelines import Pipeline
+from lightning_rec.models.text.lcrec import LCRec
 from lightning_rec.models.text.listwise import Listwise
 from lightning_rec.models.together import Together
 from lightning_rec.monitoring import reference
@@ -105,6 +106,11 @@ def _sequences(
         raise UserError(
             f"{run.path} re-ranks by a language model, which no bundle takes along: export the run "
             "that model.first names."
+        )
+    if isinstance(predictor.model, LCRec):
+        raise UserError(
+            f"{run.path} asks a language model, which no bundle takes along: ask the run folder "
+            "itself, load_run(FOLDER)."
         )
     settings = _settings(problem)
     if isinstance(predictor.model, Together):

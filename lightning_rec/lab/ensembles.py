@@ -229,7 +229,7 @@ def _kind(cfg: DictConfig, first: tuple[str, Path]) -> tuple[str, str, tuple[str
             return kind
     name, path = first
     found: Any = config.target("task", config.plain(cfg.task))
-    joined = any(f".{each}." in target for each in ("ensembles", "pipelines", "listwise"))
+    joined = any(f".{each}." in target for each in ("ensembles", "pipelines", "listwise", "worded"))
     what = itself(found.__module__) if joined else f"a run of task={found.name}"
     raise UserError(f"{name}={path} is {what}; ensembles are of runs of sequences or of clicks.")
 

@@ -97,6 +97,8 @@ def itself(module: str) -> str:
     """What a run is whose problem is of a module of those that join runs."""
     if module.endswith(".listwise"):
         return "re-ranked by a language model: name the run of its model.first"
+    if module.endswith(".worded"):
+        return "one that asks a language model, which is not asked beside others"
     word = "a pipeline" if module.endswith(".pipelines") else "an ensemble"
     return f"{word} itself: name its members"
 

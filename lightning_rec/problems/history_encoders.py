@@ -242,6 +242,11 @@ def _checked_kind(node: dict[str, Any]) -> type[SequenceModel]:
             f"{kind.__name__} does not learn from the order of a history, and cannot encode one: "
             "say model@encoder.model=sasrec or the like."
         )
+    if getattr(kind, "pretrained", False):
+        raise UserError(
+            f"{kind.__name__} asks a language model, and makes no vector of a history: say "
+            "model@encoder.model=sasrec or the like."
+        )
     if node.get("user_vectors"):
         raise UserError(
             f"{kind.__name__} with encoder.model.user_vectors=true knows users by their codes, and "

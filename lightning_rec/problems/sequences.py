@@ -12,6 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec import compat, config
+from lightning_rec.adapters.whole import Frozen
 from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.behaviors import Learn, learnt_events
 from lightning_rec.data.fetch import cache_dir
@@ -24,12 +25,7 @@ from lightning_rec.items.base import Reading, known_by
 from lightning_rec.methods.update import Before
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
-from lightning_rec.models.base import (
-    Fitted,
-    ReadsCatalogue,
-    ReadsVectors,
-    SequenceModel,
-)
+from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
 from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
@@ -92,6 +88,7 @@ class Sequences(Problem[AuditedLog]):
     batches: ClassVar = SequenceData
     metric: ClassVar = RankingMetrics
     transfers: ClassVar = True
+    tunes_items: ClassVar[bool] = True  # whether adapter= is about what items are known by
     predictor: ClassVar = SequencePredictor
     protocol: SplitProtocol
     source: Source
@@ -110,6 +107,7 @@ class Sequences(Problem[AuditedLog]):
         self.block_tokens, self.side = block_tokens, side.Reads(events, users)
         self.learn = learn
         self.items = known_by(cfg)
+        self.item_adapter = self.adapter if self.tunes_items else Frozen()
         check_graph(self.items, self.source)
         self.objective: Objective = self._part(
             "objective", "name", "training_inputs", "query_inputs"
@@ -123,7 +121,7 @@ class Sequences(Problem[AuditedLog]):
         if self.items is None and reads and not isinstance(self.meta_model, Fitted):
             raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
         if self.items is not None:
-            self.items.check(self.meta_model, self.adapter, self.loss_class)
+            self.items.check(self.meta_model, self.item_adapter, self.loss_class)
         self.check(objective=self.objective, item=self.items)
         if baseline is not None:
             fitted = {"objective": ClosedForm(), "protocol": self.protocol, "baseline": baseline}
@@ -193,7 +191,8 @@ class Sequences(Problem[AuditedLog]):
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""
         split = loaded.data.split
-        reading = None if self.items is None else reading_of(loaded, self.adapter)
+        reads = self.items is not None or not self.tunes_items
+        reading = reading_of(loaded, self.item_adapter) if reads else None
         model = self._fitted(self.make_model(data.schema, reading), loaded)
         if self.items is not None and reading is not None:
             have_read(self.items, model, reading)
@@ -283,7 +282,7 @@ class Sequences(Problem[AuditedLog]):
 
     def item_vectors(self, loaded: AuditedLog) -> tuple[pl.Series, Tensor]:
         """Ids of the items, and vectors by what they are known by, float [V, E], else by events."""
-        return described_items(loaded)["item"], item_vectors(self.items, self.adapter, loaded)
+        return described_items(loaded)["item"], item_vectors(self.items, self.item_adapter, loaded)
 
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue, graph or training events if it does."""

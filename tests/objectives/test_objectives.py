@@ -127,6 +127,15 @@ def test_next_item_predicts_each_item_from_those_before() -> None:
     assert asked(NextItem(), rows, SCHEMA) == [(rows[0], 2), (rows[1], 0)]
 
 
+def test_the_latest_items_alone_are_asked_for_where_that_is_said() -> None:
+    pad = SCHEMA.padding
+    rows = torch.tensor([[1, 2, 3, 4], [5, 6, pad, pad]])
+    inputs, at, targets = taught(NextItem(latest=2), rows)
+    assert inputs.tolist() == [[1, 2, 3], [5, pad, pad]]
+    assert at.tolist() == [[False, True, True], [True, False, False]]
+    assert targets.tolist() == [3, 4, 6]
+
+
 def test_user_item_shows_no_item() -> None:
     inputs, at, targets = taught(UserItem(), torch.tensor([[3], [7]]))
     assert inputs.tolist() == [[SCHEMA.padding], [SCHEMA.padding]]
