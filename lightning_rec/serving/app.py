@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from lightning_rec import __version__
 from lightning_rec.errors import UserError
 from lightning_rec.serving import demo, responses, schemas
-from lightning_rec.serving.candidates import is_of_clicks, of_candidates
+from lightning_rec.serving.candidates import is_of_clicks, of_candidates, wanted
 from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.events import names_of
@@ -150,11 +150,9 @@ def _answers(app: FastAPI, service: Service) -> None:
     async def recommend(asked: schemas.RecommendRequest, request: Request) -> Response:
         """The best items for a history, or for a user by all that is known of him."""
         unit = unit_of(service, asked.user, asked.unit)
-        request.scope["told"] |= {"k": asked.k, **await history_logged(service, asked, unit)}
+        request.scope["told"] |= {"k": wanted(asked), **await history_logged(service, asked, unit)}
         rules = rules_of(asked.rules)
         if is_of_clicks(asked):
-            if "k" not in asked.model_fields_set:  # as many as there are
-                request.scope["told"]["k"] = min(asked.k, len(asked.candidates or ()))
             found = await of_candidates(service, asked, rules, model_of(service, unit))
             found = marked(found, unit)
         else:

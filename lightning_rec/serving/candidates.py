@@ -23,6 +23,13 @@ def is_of_clicks(asked: RecommendRequest) -> bool:
     return any(each is not None for each in only)
 
 
+def wanted(asked: RecommendRequest) -> int:
+    """How many items a request wants: of candidates, where it does not say, as many as it has."""
+    if is_of_clicks(asked) and "k" not in asked.model_fields_set:
+        return min(asked.k, len(asked.candidates or ()))
+    return asked.k
+
+
 async def of_candidates(
     service: Service, asked: RecommendRequest, rules: Rules | None, model: Model
 ) -> Row:
