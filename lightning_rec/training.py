@@ -147,7 +147,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
-        check_read(problem, loaded, cfg)
+        learnt = check_read(problem, loaded, cfg)
         data = problem.make_data(loaded)
     run.check_language(cfg)
     with run.timed("start"):
@@ -155,7 +155,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked, "item") as withheld:
             task = problem.make_task(loaded, data)
             if begun := problem.begin(task, data, loaded):
-                run.note(begun=begun)
+                run.note(begun=begun | learnt)
         withheld.release(known=False)
     check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)

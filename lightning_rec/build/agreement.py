@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
+from lightning_rec.build.elsewhere import Learnt, check_elsewhere, learnt_before
 from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.sources.joined import sets_in
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import sha256_json
 from lightning_rec.language.hub import find_model, learnt_of, pretrained_of
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs import checksums
@@ -54,15 +54,16 @@ def check_withheld(
     withheld.release(known=known)
 
 
-def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
-    """Check the runs that the method of ``cfg`` reads, and the language models that it reads with.
+def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> dict[str, Any]:
+    """Check the runs that the method of ``cfg`` reads, and the language models that it reads with;
+    returns what those had ``learnt`` of other data, if anything.
 
     Raises UserError if a run is not completed, or of other data or another protocol, under which it
     may have been trained on what is tested here; or, where its weights are taken over by their
     names, if they stand for something else.
     """
     _check_learnt(problem, loaded, cfg)
-    protocol = problem.protocol.hash(loaded.counts)
+    protocol, learnt = problem.protocol.hash(loaded.counts), list[Learnt]()
     for key, folder in problem.method.reads.items():
         try:
             run = RunFolder.open(Path(folder))
@@ -72,17 +73,16 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
         # A run that was measured on a part of the data has that part in its hash.
         measured = recorded_hash(protocol, run.card.get("partial"))
         own = {"data_hash": loaded.data_hash, "protocol_hash": measured}
-        method = problem.method
-        alike = method.elsewhere and run.card.get("data_hash") == loaded.data_hash
-        for name, value in own.items() if method.same_data or alike else ():
+        for name, value in own.items() if problem.method.same_data else ():
             if run.card.get(name) != value:
                 raise UserError(
                     f"{key}={folder} has another {name} than this run, so that it may have been "
                     "trained on what is tested here: train one on the same data under the same "
                     "protocol."
                 )
-        if method.elsewhere:
-            _check_elsewhere(f"{key}={folder}", run, problem, loaded, cfg)
+        if problem.method.elsewhere:
+            check_elsewhere(f"{key}={folder}", run, problem, loaded, cfg)
+        learnt += learnt_before(run, elsewhere=problem.method.elsewhere)
         for node in ALIKE if problem.method.takes_weights else ():
             then, now = (config.plain(OmegaConf.select(each, node)) for each in (run.config, cfg))
             if then != now:
@@ -96,6 +96,7 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
                 f"{key}={folder} knew items by another catalogue than this run: train one with the "
                 "catalogue as it is now."
             )
+    return {"learnt": learnt} if learnt else {}
 
 
 def _check_learnt(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> None:
@@ -142,37 +143,6 @@ def _differing(before: dict[str, Any], own: dict[str, Any]) -> str:
     then, now = (json.loads(json.dumps(each.get("protocol", {}))) for each in (before, own))
     odd = [f"{key}={then.get(key)}, not {now.get(key)}" for key in now if then.get(key) != now[key]]
     return f" ({listed(odd, 4)})"
-
-
-def _check_elsewhere(told: str, run: RunFolder, problem: Problem[Any], loaded: Audited[Any],
-                     cfg: DictConfig) -> None:  # fmt: skip
-    """Check that a run of other data, from which this one begins, was not trained on what is
-    tested here. Raises UserError where data of one name is in both, but for a part of joined data
-    of which the same protocol left out each user's last events.
-    """
-    name = str(run.card.get("data"))
-    theirs = sets_in(name, config.plain(run.config.data))
-    ours = sets_in(loaded.name, config.plain(cfg.data))
-    if run.card.get("data_hash") == loaded.data_hash:
-        return
-    if not (shared := sorted(theirs & ours)):
-        log.warning("%s was trained on %s, other data than these: are they of other people?", told,
-                    name)  # fmt: skip
-        return
-    then, now = run.card.get("protocol", {}), problem.protocol.settings()
-    split = getattr(loaded.data, "split", None)
-    # What is drawn at random is drawn otherwise among more users and items.
-    drawn = bool(now.get("new_items")) or getattr(split, "order", "none") == "none"
-    by_user = split is not None and not split.boundaries and not drawn
-    if name == loaded.name or not by_user or sha256_json(then) != sha256_json(now):
-        raise UserError(
-            f"{told} was trained on {listed(shared)} as well, in another state or under another "
-            "protocol than here, so that it may have been trained on what is tested here. If these "
-            "are other people, give them another name, data.name=NAME; joined data goes with one "
-            "of its parts where both have the same protocol, such as protocol=leave_one_out."
-        )
-    log.warning("%s was trained on %s as well, of which the same protocol left the last events of "
-                "each user out.", told, listed(shared))  # fmt: skip
 
 
 def _earlier(last: float | None, held_out: float | None) -> bool:

@@ -68,11 +68,7 @@ def elsewhere(
     there: dict[str, int] = {}
     for name, (then, now) in categories(cfg, make, known, items).items():
         codes[name], there[name], grows[name] = places(now, then), len(then), ((name,), ())
-    facts = {
-        "data": run.card.get("data"),
-        "data_hash": run.card.get("data_hash"),
-        "weights": sha256_file(run.path / weights.NAME),
-    }
+    facts = {"weights": sha256_file(run.path / weights.NAME)}
     nothing = np.zeros(0, dtype=np.int64)
     return Before(state, grows, codes, there, {}, nothing, lambda k: nothing, facts=facts)
 

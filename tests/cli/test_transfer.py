@@ -113,10 +113,11 @@ def test_zero_shot_finds_in_another_shop_what_it_learnt_in_the_first(
     assert found > 2.5 * figures(popular)["test/recall@5"]
     assert found > 2.5 * figures(anew)["test/recall@5"]
     begun = read_json(run / "run.json")["begun"]
-    assert begun == {
-        "run": str(pretrained), "data": "a", "data_hash": read_json(pretrained / "run.json")["data_hash"],
-        "weights": sha256_file(pretrained / "weights.safetensors"), "train": "none",
-    }  # fmt: skip
+    (learnt,) = begun.pop("learnt")
+    known = read_json(pretrained / "run.json")
+    assert learnt == {"names": ["a"], "partial": None} | {key: known[key] for key in ("data", "data_hash", "protocol", "protocol_hash")}  # fmt: skip
+    weights = sha256_file(pretrained / "weights.safetensors")
+    assert begun == {"run": str(pretrained), "weights": weights, "train": "none"}
     # Nothing moved but the vectors that items are known by.
     before, after = state(pretrained), state(run)
     moved = {name for name in after if not after[name].equal(before[name])}
@@ -292,7 +293,7 @@ def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
     assert cli.run(["train", *joined, *PRETRAIN, "trainer.max_epochs=1", f"run_dir={run}"]) == 0
     capfd.readouterr()
     assert cli.run([*line("a", *given(run)), f"run_dir={tmp_path / 'part'}"]) == 0
-    assert "was trained on a as well, of which the same protocol left" in capfd.readouterr().err
+    assert "was trained on a as well, of which it had the events that" in capfd.readouterr().err
     new = "protocol.new_items=0.2"  # others are drawn among the items of both
     assert cli.run(["train", *joined, new, "trainer.max_epochs=0", f"run_dir={tmp_path / 'n'}"]) == 0  # fmt: skip
     told = refused(*line("a", *given(tmp_path / "n"), new), to)
@@ -301,6 +302,26 @@ def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
     assert "was trained on a as well" in told
     told = refused("train", *joined, "protocol.item_core=2", *given(pretrained), to)
     assert "was trained on a as well" in told
+    backwards = tmp_path / "backwards.csv"
+    head, *rows = (shops / "a.csv").read_text().splitlines()
+    backwards.write_text("\n".join([head, *rows[::-1]]))
+    told = refused(*line("a", *given(run)), f"data.path={backwards}", "data.name=a", to)
+    assert "was trained on a as well" in told
+
+
+def test_what_was_learnt_by_way_of_another_shop_is_refused(
+    line: Line, pretrained: Path, refused: Refused, tmp_path: Path
+) -> None:
+    run = tmp_path / "b"
+    assert cli.run([*line("b", *given(pretrained)), f"run_dir={run}"]) == 0
+    (learnt,) = read_json(run / "run.json")["begun"]["learnt"]
+    assert learnt["data"] == "a"
+    back = line("a", *given(run))
+    told = refused(*back, "protocol.item_core=2", f"run_dir={tmp_path / 'refused'}")
+    assert "began with a run that was trained on" in told
+    assert cli.run([*back, f"run_dir={tmp_path / 'back'}"]) == 0  # under the same protocol
+    names = [each["data"] for each in read_json(tmp_path / "back" / "run.json")["begun"]["learnt"]]
+    assert names == ["b", "a"]
 
 
 def test_other_tasks_have_no_transfer(refused: Refused, pretrained: Path) -> None:

@@ -210,13 +210,21 @@ def _every(schemas: Iterable[Iterable[str]]) -> Iterable[str]:
     return (name for schema in schemas for name in schema)
 
 
-def sets_in(name: str, node: Mapping[str, Any]) -> set[str]:
-    """Names of a data set and of those that it is joined of, as a node of ``data`` has them: what
-    is called alike may hold the same events.
+def parts_in(name: str, node: Mapping[str, Any]) -> dict[str, set[str]]:
+    """What stands before the ids of each part of a data set, and the part's names, as a node of
+    ``data`` has them: what is called alike may hold the same events. Data that is joined of nothing
+    is one part, without anything before its ids.
     """
-    found = {name}
-    for key, part in (node.get("parts") or {}).items():
-        path = part.get("path")
-        found |= {str(key), str(part.get("name") or key)}
-        found |= {Path(path).name.split(".")[0]} if isinstance(path, str) else set()
+    if not (parts := node.get("parts")):
+        return {"": {name}}
+    found: dict[str, set[str]] = {}
+    for key, part in parts.items():
+        path, names = part.get("path"), {str(key), str(part.get("name") or key)}
+        stem = {Path(path).name.split(".")[0]} if isinstance(path, str) else set()
+        found[f"{key}:"] = names | stem
     return found
+
+
+def sets_in(name: str, node: Mapping[str, Any]) -> set[str]:
+    """Names of a data set and of those that it is joined of; see :func:`parts_in`."""
+    return {name}.union(*parts_in(name, node).values())
