@@ -6,6 +6,8 @@ help. Everything else, ``table.*`` and a part of ``README.md``, is made of them.
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import count, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -108,17 +110,18 @@ class Paper(BaseModel, extra="forbid"):
         return self.folder / "runs" / f"{row}_seed{seed}.json"
 
     def wanted(self, row: str) -> list[int]:
-        """The seeds that are the goal of a row: 1, 2, …."""
-        number = self.rows[row].seeds
-        return list(range(1, (self.seeds if number is None else number) + 1))
+        """The seeds that are the goal of a row: those that are recorded, then 1, 2, …."""
+        number = self.rows[row].seeds or self.seeds
+        recorded = [seed for path, seed in self._recorded(row, "runs")][:number]
+        more = (seed for seed in count(1) if seed not in recorded)
+        return sorted([*recorded, *islice(more, number - len(recorded))])
 
     def runs(self, row: str, kind: str = "runs") -> pl.DataFrame:
         """The recorded runs of a row, a line each by seed; empty while there are none.
 
         Raises UserError if they are of different data or protocols, or lack a figure.
         """
-        every = sorted((self.folder / kind).glob(f"{row}_seed*.json"))
-        paths = [path for path in every if path.stem.rpartition("_seed")[0] == row]
+        paths = [path for path, _ in self._recorded(row, kind)]
         if not paths:
             return pl.DataFrame()
         for path in paths if kind == "runs" else ():
@@ -139,6 +142,13 @@ class Paper(BaseModel, extra="forbid"):
             if name not in found.columns or found[name].has_nulls():
                 raise UserError(f"{paths[0]}: a run of this row lacks the figure {name}.")
         return found
+
+    def _recorded(self, row: str, kind: str) -> list[tuple[Path, int]]:
+        """The records of a row and their seeds, by seed."""
+        every = (self.folder / kind).glob(f"{row}_seed*.json")
+        said = ((path, path.stem.rpartition("_seed")) for path in every)
+        found = [(path, int(seed)) for path, (of, _, seed) in said if of == row and seed.isdigit()]
+        return sorted(found, key=itemgetter(1))
 
     @cached_property
     def results(self) -> list[Result]:

@@ -181,6 +181,13 @@ def test_a_paper_is_begun_from_runs(
     assert "model_popularity" in (own / "results.csv").read_text()
     with pytest.raises(UserError, match="exists already"):
         cli.run(["reproduce", str(own), "--from", str(runs)])
+    (record,) = (own / "runs").glob("model_bprmf*_seed1.json")
+    text = (own / "paper.yaml").read_text()
+    record.rename(record.with_name(record.name.replace("seed1", "seed12")))
+    named = "model_bprmf_trainer.max_epochs_3"
+    assert Paper.load(own).wanted(named) == [12]  # no other is trained in its place
+    (own / "paper.yaml").write_text(text.replace("seeds: 1", "seeds: 3"))
+    assert Paper.load(own).wanted(named) == [1, 2, 12]
 
 
 def test_a_record_of_another_config_is_not_taken_for_the_row(
