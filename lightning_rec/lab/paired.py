@@ -145,8 +145,8 @@ def verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> st
             )
         seen = f"{line['detectable']:.{places(line['detectable'])}f}"
         return (
-            f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); this test "
-            f"set would show one of {seen} in four tests of five."
+            f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); a single "
+            f"test of these {units} would show one of {seen} in four cases of five."
         )
     told += f"{whole}, more than chance over the {line['units']:,} {units} (p {p} after Holm)"
     if low is None:
