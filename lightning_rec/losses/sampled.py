@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Loss, Predictions
 from lightning_rec.losses.negatives import Negatives, Shared
-from lightning_rec.models.base import InnerProduct, SequenceModel
+from lightning_rec.models.base import InnerProduct, Penalised, SequenceModel
+from lightning_rec.models.kernels import sequence_products
 from lightning_rec.ranges import UpToOne
 
 
@@ -79,13 +80,17 @@ def scores_by_sequence(model: InnerProduct, predictions: Predictions, items: Ten
 
     Queries of one sequence stand side by side, so each sequence is one product.
     """
-    weight, bias = model.vectors(items.flatten())
     number = torch.bincount(predictions.row, minlength=len(predictions.user)).tolist()
-    parts = zip(
-        torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True
-    )
-    scores = torch.cat([queries @ own.T for queries, own in parts])
-    return scores if bias is None else scores + bias.view(items.shape)[predictions.row]
+    if isinstance(model, Penalised):  # by how often an item is read
+        read, own = items.flatten(), torch.arange(items.numel(), device=items.device)
+    else:
+        drawn = torch.zeros(model.schema.num_items, dtype=torch.bool, device=items.device)
+        drawn[items] = True
+        read, own = drawn.nonzero()[:, 0], drawn.cumsum(0)[items] - 1
+    weight, bias = model.vectors(read)
+    own = own.view(items.shape)
+    scores = sequence_products(predictions.queries, weight, own, number)
+    return scores if bias is None else scores + bias[own][predictions.row]
 
 
 class SampledSoftmax(Sampled):

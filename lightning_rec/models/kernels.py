@@ -166,6 +166,49 @@ class _OwnProducts(torch.autograd.Function):
         )
 
 
+def sequence_products(queries: Tensor, table: Tensor, items: Tensor, number: list[int]) -> Tensor:
+    """Inner products of the queries of each sequence with the rows of ``table`` that are its own.
+
+    torch keeps a copy of every row for each sequence that reads it, and its gradient too, B·n·Q
+    floats each. Here one sequence's copies are made at a time, and stay in the processor's cache.
+
+    ``queries``: float [M, Q], those of a sequence side by side; ``table``: float [R, Q]; ``items``:
+    int64 [B, n], rows of it; ``number``: how many queries each sequence has. Returns float [M, n].
+    """
+    if not _sooner(queries):
+        rows = torch.split(F.embedding(items.flatten(), table), items.shape[1])
+        of_each = zip(torch.split(queries, number), rows, strict=True)
+        return torch.cat([some @ own.T for some, own in of_each])
+    with torch.autocast("cpu", enabled=False):
+        products: Tensor = _SequenceProducts.apply(queries.to(table.dtype), table, items, number)  # type: ignore[no-untyped-call]
+    return products
+
+
+class _SequenceProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, table: Tensor, items: Tensor, number: list[int]
+    ) -> Tensor:
+        ctx.save_for_backward(queries, table, items)
+        ctx.number = number
+        products = queries.new_empty(len(queries), items.shape[1])
+        parts = (torch.split(each, number) for each in (queries, products))
+        for own, some, made in zip(items, *parts, strict=True):
+            torch.mm(some, F.embedding(own, table).T, out=made)
+        return products
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        queries, table, items = ctx.saved_tensors
+        of_queries, of_table = torch.empty_like(queries), torch.zeros_like(table)
+        parts = (torch.split(each, ctx.number) for each in (queries, gradient, of_queries))
+        with torch.autocast("cpu", enabled=False):
+            for own, some, slope, made in zip(items, *parts, strict=True):
+                torch.mm(slope, F.embedding(own, table), out=made)
+                of_table.index_add_(0, own, slope.T @ some)
+        return of_queries, of_table, None, None
+
+
 def attention(
     query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, p: float
 ) -> Tensor:

@@ -179,6 +179,22 @@ def test_products_with_own_rows_are_those_of_copies(queries: int, autocast: bool
     )
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+def test_products_with_rows_of_a_sequence_are_those_of_copies(fast: bool, autocast: bool) -> None:
+    number = [3, 0, 1, 12]
+    query, table = torch.randn(16, 48, requires_grad=True), torch.randn(90, 48, requires_grad=True)
+    items = torch.randint(80, (4, 200))  # ten rows are nobody's, and some stand there twice
+    with kernels.using(fast), torch.autocast("cpu", torch.bfloat16, enabled=autocast and fast):
+        products = kernels.sequence_products(query, table, items, number)
+        row = torch.repeat_interleave(torch.tensor(number))
+        copies = torch.einsum("mq,mnq->mn", query.double(), table.double()[items[row]]).float()
+        torch.testing.assert_close(products, copies, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            gradients(products, query, table), gradients(copies, query, table), rtol=1e-5, atol=1e-4
+        )
+
+
 def test_precision_of_products_is_told_while_a_gpu_computes() -> None:
     kernels.use(fast=False)
     kernels.use(fast=True, products=False)
