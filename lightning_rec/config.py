@@ -115,7 +115,10 @@ def translate(error: Exception) -> UserError:
             return UserError(f"{group}={name} needs {package}, {told}")
         known = error.options if error.options is not None else choices(group)  # one of a list
         fit = _LISTED * len(known) // max(1, len(", ".join(known)))
-        return UserError(f"Unknown choice {group}={name}.{suggest(name, known, limit=fit)}")
+        told = f"Unknown choice {group}={name}.{suggest(name, known, limit=fit)}"
+        if group in ("data", "experiment"):
+            told += " One of your own is found by --config-dir FOLDER."
+        return UserError(told)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _not_added(cause, str(error)) or unknown_key(cause)
     if isinstance(error, OverrideParseException):

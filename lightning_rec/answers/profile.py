@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lightning_rec.data.numbers import only_numbers
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.ready import values_of
@@ -104,10 +105,10 @@ def _bands(items: pl.DataFrame, name: str) -> tuple[list[str], pl.Series] | None
     column = items[name]
     if column.dtype == pl.String:
         date = column.str.to_date("%Y-%m-%d", strict=False)
-        for read in (column.cast(pl.Float64, strict=False), date):
-            if read.count() and read.null_count() == column.null_count():
-                column = read
-                break
+        if (read := only_numbers(column)) is not None:
+            column = read
+        elif date.count() and date.null_count() == column.null_count():
+            column = date
     dated = column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration)
     if not (dated or column.dtype.is_numeric()) or column.n_unique() <= BANDS:
         return None

@@ -1,5 +1,6 @@
 """Recommendations for a file of users, by :mod:`lightning_rec.answers.files`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,8 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.given import moment, times_of
 from lightning_rec.rules.rules import Given, as_rules
+
+log = logging.getLogger(__name__)
 
 
 def recommend_file(
@@ -104,7 +107,10 @@ def _staged(
         return rows.select("user", lists(pl.col("history"), schema["history"]).alias("history"))
     if "item" not in schema:
         return rows.select("user")
-    if "time" in schema:
+    if "time" not in schema:
+        log.warning("%s: no column is called time, so that events are taken in the order of their "
+                    "rows: name it by time=COLUMN if there is one.", source)  # fmt: skip
+    else:
         if schema["time"].is_numeric() and "time" not in read:  # as they are, for the order alone
             times = pl.col("time")
         else:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.build.elsewhere import Learnt, check_elsewhere, learnt_before
+from lightning_rec.build.elsewhere import Learnt, check_elsewhere, learnt_by, of_others
 from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.sources.joined import sets_in
@@ -82,7 +82,7 @@ def check_read(problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig) -> 
                 )
         if problem.method.elsewhere:
             check_elsewhere(f"{key}={folder}", run, problem, loaded, cfg)
-        learnt += learnt_before(run, elsewhere=problem.method.elsewhere)
+        learnt += of_others(learnt_by(run), loaded, cfg)
         for node in ALIKE if problem.method.takes_weights else ():
             then, now = (config.plain(OmegaConf.select(each, node)) for each in (run.config, cfg))
             if then != now:

@@ -23,12 +23,19 @@ log = logging.getLogger(__name__)
 Learnt = dict[str, Any]  # of the card of a run: which data, under which protocol
 
 
-def learnt_before(run: RunFolder, *, elsewhere: bool) -> list[Learnt]:
-    """What a run that another one begins with had learnt, if that was of other data, ``elsewhere``,
-    and what those had learnt that it began with.
+def learnt_by(run: RunFolder) -> list[Learnt]:
+    """What a run had learnt, and what those had that it began with, as far as this was of other
+    data than its own.
     """
     earlier: list[Learnt] = (run.card.get("begun") or {}).get("learnt", [])
-    return [_own(run), *earlier] if elsewhere else earlier
+    return [_own(run), *earlier]
+
+
+def of_others(learnt: list[Learnt], loaded: Audited[Any], cfg: DictConfig) -> list[Learnt]:
+    """What of it is of data under other names than this one's, whose own card says the rest."""
+    ours = sets_in(loaded.name, config.plain(cfg.data))
+    of = [{**before, "names": sorted({*before["names"]} - ours)} for before in learnt]
+    return [before for before in of if before["names"]]
 
 
 def _own(run: RunFolder) -> Learnt:
@@ -41,13 +48,14 @@ def check_elsewhere(
     told: str, run: RunFolder, problem: Problem[Any], loaded: Audited[Any], cfg: DictConfig
 ) -> None:
     """Check that a run of other data, from which this one begins, and those that it began with,
-    were not trained on what is tested here.
+    were not trained on what is tested here. What has the events of training here, and no others, is
+    known by this run's own card from then on.
 
     Raises UserError where data of one name is in both, but for the same data under the same
     protocol, and a part of joined data of whose users the training had the same events.
     """
     ours = sets_in(loaded.name, config.plain(cfg.data))
-    for place, before in enumerate(learnt_before(run, elsewhere=True)):
+    for place, before in enumerate(learnt_by(run)):
         what = f"{told} was" if not place else f"{told} began with a run that was"
         if before["data_hash"] == loaded.data_hash:
             _check_protocol(what, before, problem, loaded)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
-from lightning_rec.commands import CONFIG_DIR
+from lightning_rec.commands import CONFIG_DIR, take_flag
 from lightning_rec.composing import checked
 from lightning_rec.config import check_choices, translate
 from lightning_rec.errors import UserError
@@ -39,7 +40,7 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
                 raise UserError(str(known)) if isinstance(known, UserError) else known from error
 
     argv = sys.argv
-    flags, overrides = parted(arguments)
+    flags, overrides = _one_folder(*parted(arguments))
     sys.argv = [argv[0], *flags, *overrides]  # Hydra's parser refuses flags between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     try:
@@ -59,6 +60,15 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         sys.argv = argv
     if failures:
         raise failures[0]
+
+
+def _one_folder(flags: list[str], overrides: list[str]) -> tuple[list[str], list[str]]:
+    """The same with one ``--config-dir``, as Hydra takes; further ones are in its search path."""
+    folders, others = take_flag(flags, *CONFIG_DIR)
+    if len(folders) < 2:
+        return flags, overrides
+    paths = ",".join(f"file://{Path(folder).absolute()}" for folder in folders[1:])
+    return [*others, CONFIG_DIR[0], folders[0]], [f"hydra.searchpath=[{paths}]", *overrides]
 
 
 def _check_flag(argument: str) -> None:

@@ -115,6 +115,7 @@ def _of_events(path: Path, settings: dict[str, Any]) -> dict[str, str]:
     rest = head.select(name for name in head.columns if name not in named.values())
     rest = rest.select(name for name in rest.columns if name not in TAKEN)
     flat = rest.select(name for name in rest.columns if not rest[name].dtype.is_nested())
+    flat = flat.select(name for name in flat.columns if flat[name].n_unique() > 1)
     return found | {name: str(kind) for name, kind in offered(flat).items()}
 
 

@@ -1,5 +1,6 @@
 """``lightning-rec tune``: a search for good settings, and the best of them trained over seeds."""
 
+import shlex
 from pathlib import Path
 
 from lightning_rec.commands.hydra_main import parsed, take_key, take_keys
@@ -76,7 +77,9 @@ def run(arguments: list[str]) -> int:
     console.print(shown)
     for job in jobs:
         if job.best is not None:
-            told = f"lightning-rec train --config-dir {job.folder / 'conf'} experiment=best"
+            folders = [*job.config_dirs, job.folder / "conf"]
+            flags = [word for folder in folders for word in ("--config-dir", str(folder))]
+            told = shlex.join(["lightning-rec", "train", *flags, "experiment=best"])
             console.print(f"To train the best: {told}", highlight=False, soft_wrap=True)
     return int(any(job.best is None and not job.is_left for job in jobs))
 

@@ -117,7 +117,11 @@ def _paper(paper: Paper, config_dirs: Sequence[Path]) -> Told:
         for path, text in (paper.files() if paper.results else {}).items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
-    told = f"made of other records: {listed(stale)}" if stale else "tables are of the records"
+    told = "tables are of the records"
+    if stale:
+        there = any((paper.folder / name).is_file() for name in stale)
+        told = f"made of other records: {listed(stale)}"
+        told = told if there else f"no tables yet: lightning-rec reproduce {paper.folder}"
     yield paper.name, told, not stale
     for sentence in paper.lost():
         yield paper.name, sentence, False

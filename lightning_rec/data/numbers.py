@@ -5,7 +5,7 @@ import re
 import polars as pl
 
 from lightning_rec.data.dialect import Decimal
-from lightning_rec.data.ids import stripped
+from lightning_rec.data.ids import MISSING, stripped
 
 COMMA = r"^[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))$"  # 1,002 may be a thousand and two
 UNCLEAR = r"^[+-]?[1-9]\d{0,2}\.\d{3}$|[.,].*[.,]"  # where commas are decimal: thousands, or what?
@@ -29,6 +29,22 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
         pointed = text.str.replace(",", ".", literal=True)
         text = pl.when(text.str.contains(UNCLEAR).not_()).then(pointed)
     return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
+
+
+def odd_text(column: pl.Series) -> pl.Series:
+    """The texts of a column, String, that are neither numbers nor one of ``MISSING``."""
+    text = column.to_frame("text").select(pl.col("text"), bare=stripped(pl.col("text")))
+    number = pl.col("bare").cast(pl.Float64, strict=False)
+    return text.filter(number.is_null() & pl.col("bare").is_in(MISSING).not_())["text"]
+
+
+def only_numbers(column: pl.Series) -> pl.Series | None:
+    """A column of text, String, as numbers, Float64; None where it holds something else as well,
+    but for what is one of ``MISSING``, which is null, or no number.
+    """
+    bare = column.to_frame("text").select(stripped(pl.col("text"))).to_series()
+    found = bare.cast(pl.Float64, strict=False).fill_nan(None).alias(column.name)
+    return None if len(odd_text(column)) or not found.count() else found
 
 
 def remedy(value: object, decimal: Decimal = "point") -> str:

@@ -156,7 +156,9 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
         else:
             log.warning("%s is %s, and left out.", run["run"], run["status"])
     if not runs:
-        raise UserError(f"{path} holds no completed run, and no JSON of one.")
+        below = [str(each.parent) for each in sorted(path.glob("*/*_seed*.json"))[:1]]
+        hint = f" There are some in {below[0]}." if below else ""
+        raise UserError(f"{path} holds no completed run, and no JSON of one.{hint}")
     return runs
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.features import COLUMNS, SEPARATORS
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.numbers import only_numbers
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.lab.examples import TABLES
@@ -124,10 +125,9 @@ def _typed(values: pl.Series) -> pl.Series:
     """Of a text table: numbers or dates if all are, lists of genres and the like."""
     if values.dtype != pl.String:
         return values
-    values = values.replace("", None)
-    number = values.cast(pl.Float64, strict=False)
-    if number.null_count() == values.null_count():
+    if (number := only_numbers(values)) is not None:
         return number
+    values = values.replace("", None)
     if values.str.contains(_DATE).all():
         with suppress(pl.exceptions.ComputeError):  # they only begin as dates do
             date = values.str.to_datetime(strict=False)

@@ -67,6 +67,11 @@ class IndexPrompts:
     ) -> None:
         if frame.count("{instruction}") != 1:
             raise UserError(f"model.frame must hold {{instruction}} once: {frame!r}.")
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                "model.encoder: its tokenizer has no token that ends a text (eos_token), which "
+                "answers end with: name one in its tokenizer_config.json."
+            )
         begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
         self.first, self.tasks, self.end = first, tasks, int(tokenizer.eos_token_id)
         around: list[list[int]] = []

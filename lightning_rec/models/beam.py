@@ -29,6 +29,7 @@ def beam(
         ends: whether ids end with one more step, whose log-probability is behind those of codes,
             float [N, n, K + 1].
     """
+    blocked = [] if left is None else blocked_nodes(trie, left)
     nodes = torch.zeros(len(said), 1, dtype=torch.int64, device=said.device)
     score = said.new_zeros(len(said), 1)
     for level in range(trie.levels):
@@ -38,8 +39,8 @@ def beam(
         codes = trie.tokens[level + 1][below]  # [N, n, most]
         made = score[..., None] + said.gather(2, codes)
         made = made.masked_fill(places >= (end - begin)[..., None], -torch.inf).flatten(1)
-        if left is not None and level == trie.levels - 1:
-            made = made.masked_fill(left.gather(1, below.flatten(1)), -torch.inf)
+        if blocked:
+            made = made.masked_fill(blocked[level].gather(1, below.flatten(1)), -torch.inf)
         score, best = made.topk(min(width, made.shape[1]), dim=1)
         up, nodes = best // len(places), below.flatten(1).gather(1, best)
         if ends or level < trie.levels - 1:
@@ -50,3 +51,15 @@ def beam(
     more = width - nodes.shape[1]
     nodes = nn.functional.pad(nodes, (0, more), value=-1)
     return torch.cat([nodes.to(score), nn.functional.pad(score, (0, more))], dim=1)
+
+
+def blocked_nodes(trie: Trie, left: Tensor) -> list[Tensor]:
+    """Nodes none of whose leaves is a candidate, of each level from 1 on: bool [N, nodes].
+
+    ``left``: bool [N, C], leaves that are none.
+    """
+    blocked = [left]
+    for start in reversed(trie.starts[1:]):
+        before = nn.functional.pad((~blocked[0]).cumsum(dim=1), (1, 0))
+        blocked.insert(0, before[:, start[1:]] == before[:, start[:-1]])
+    return blocked

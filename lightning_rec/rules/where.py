@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.numbers import odd_text
 from lightning_rec.data.types import Mask
 from lightning_rec.errors import UserError, suggest
 
@@ -169,10 +170,7 @@ class _Condition:
         fits = fits or (isinstance(value, bool) and kind == pl.Boolean)
         fits = fits or (isinstance(value, str) and kind.is_temporal())
         if number and kind == pl.String:
-            read = self.items[name].str.strip_chars().cast(pl.Float64, strict=False)
-            if (
-                odd := self.items[name].filter(read.is_null() & self.items[name].is_not_null())
-            ).len():
+            if (odd := odd_text(self.items[name])).len():
                 raise self._error(
                     f"the column '{name}' holds text such as {odd[0]!r}, which cannot be compared "
                     f"with the number {value}"

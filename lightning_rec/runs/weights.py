@@ -67,8 +67,9 @@ def grown(found: dict[str, Tensor], model: torch.nn.Module, known: int) -> dict[
             found[name] = torch.cat([old, more + (old.mean() if old.ndim == 1 else 0)])
         else:
             raise UserError(
-                f"New items have no {name}, which holds a vector of each item's own: train again "
-                "with their events, or a model whose scores are of item=text alone."
+                f"New items are not in {name}, which has a row for each item: train again with "
+                "their events, or use a model that knows items by item=text alone and has no such "
+                "table."
             )
     return found
 

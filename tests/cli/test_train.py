@@ -344,6 +344,14 @@ def test_configs_of_ones_own(small: list[str], tmp_path: Path) -> None:
     small = [each for each in small if not each.startswith("model.")]
     extra = ["--config-dir", str(own.parent), "model=tiny", f"run_dir={tmp_path / 'r'}"]
     assert cli.run(["train", *small, *extra]) == 0
+    best = tmp_path / "found" / "experiment"  # as tune writes it, of a model in the other folder
+    best.mkdir(parents=True)
+    head = "# @package _global_\ndefaults: [{override /model: tiny}]\n"
+    (best / "best.yaml").write_text(head + "model: {depth: 1}\n")
+    both = ["--config-dir", str(own.parent), f"--config-dir={best.parent}", "experiment=best"]
+    assert cli.run(["train", *small, *both, f"run_dir={tmp_path / 'b'}"]) == 0
+    model = RunFolder.open(tmp_path / "b").config.model
+    assert (model.dim, model.depth) == (4, 1)
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
 
 
 def test_what_was_learnt_by_way_of_another_shop_is_refused(
-    line: Line, pretrained: Path, refused: Refused, tmp_path: Path
+    line: Line, pretrained: Path, refused: Refused, shops: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "b"
     assert cli.run([*line("b", *given(pretrained)), f"run_dir={run}"]) == 0
@@ -321,7 +321,16 @@ def test_what_was_learnt_by_way_of_another_shop_is_refused(
     assert "began with a run that was trained on" in told
     assert cli.run([*back, f"run_dir={tmp_path / 'back'}"]) == 0  # under the same protocol
     names = [each["data"] for each in read_json(tmp_path / "back" / "run.json")["begun"]["learnt"]]
-    assert names == ["b", "a"]
+    assert names == ["b"]  # what it knew of a is what it trains on itself
+    later = tmp_path / "later.csv"  # the log of b goes on under another name
+    rows = (shops / "b.csv").read_text().splitlines()
+    later.write_text("\n".join([*rows, *(f"b{n},b1_1" for n in range(9))]))
+    gone_on = ["method=update", f"method.run={run}", f"data.path={later}", "data.name=v"]
+    assert cli.run([*line("b", *gone_on), f"run_dir={tmp_path / 'v'}"]) == 0
+    known = read_json(tmp_path / "v" / "run.json")["begun"]["learnt"]
+    assert [each["data"] for each in known] == ["b", "a"]
+    told = refused(*line("b", *given(tmp_path / "v"), "protocol.item_core=2"), f"run_dir={tmp_path / 'w'}")  # fmt: skip
+    assert "began with a run that was trained on" in told
 
 
 def test_other_tasks_have_no_transfer(refused: Refused, pretrained: Path) -> None:

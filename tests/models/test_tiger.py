@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.likelihood import Likelihood
 from lightning_rec.models.sequential.tiger import TIGER
@@ -141,20 +142,28 @@ def test_a_beam_that_keeps_all_is_exact_and_a_narrow_one_finds_some() -> None:
         codes, kept = narrow.codes.tolist(), list[Any]([()])
         for level in range(1, 4):
             best = {tuple(own[:level]): each[level - 1] for item, (own, each) in enumerate(zip(codes, likely, strict=True))
-                    if tuple(own[: level - 1]) in kept and not (level == 3 and item in left)}  # fmt: skip
+                    if tuple(own[: level - 1]) in kept and item not in left}  # fmt: skip
             kept = sorted(best, key=lambda prefix: -best[prefix])[:4]
         there = made[row].isfinite().nonzero()[:, 0].tolist()
         assert sorted(codes[item] for item in there) == sorted(map(list, kept))
 
 
-def test_what_is_allowed_is_what_a_beam_finds() -> None:
-    ours = tiger(ITEMS)
+@pytest.mark.parametrize("width", [ITEMS, 3])
+def test_what_is_allowed_is_what_a_beam_finds(width: int) -> None:
+    ours = tiger(width)
     queries = ours(histories(some(3, 5)), torch.full((3,), 4))
     allowed = torch.zeros(ITEMS, dtype=torch.bool)
     allowed[[2, 3, 11]] = True
     none = torch.zeros(0, dtype=torch.int64)
     scores = ours.scores(ours.retrieve(queries, none, none, allowed))
     assert torch.equal(scores.isfinite(), allowed.expand(3, -1))
+
+
+def test_a_loss_of_all_items_is_refused_where_a_beam_finds_some() -> None:
+    ours = tiger(4).train()
+    queries = ours(histories(some(3, 5)), torch.full((3,), 4))
+    with pytest.raises(UserError, match=r"model\.beam=4: .*say loss=likelihood"):
+        ours.scores(queries)
 
 
 def test_items_of_the_same_id_share_a_leaf() -> None:

@@ -68,11 +68,10 @@ def test_it_is_true_of_the_same_rows_as_in_python(
     assert holds(text, ITEMS).tolist() == [bool(true(row)) for row in ROWS]
 
 
-def test_text_that_holds_numbers_is_compared_as_numbers() -> None:
-    items = ITEMS.with_columns(pl.col("cost").replace("", None))
-    expected = [
-        row["cost"] is not None and float(row["cost"]) < 10 for row in items.rows(named=True)
-    ]
+@pytest.mark.parametrize("nothing", [None, "", "n/a", " NULL "])
+def test_text_that_holds_numbers_is_compared_as_numbers(nothing: str | None) -> None:
+    items = ITEMS.with_columns(pl.col("cost").replace("", nothing))
+    expected = [row["cost"] != "" and float(row["cost"]) < 10 for row in ITEMS.rows(named=True)]
     assert holds("cost < 10", items).tolist() == expected
 
 

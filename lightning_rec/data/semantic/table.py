@@ -135,7 +135,7 @@ def told_apart(codes: Codes, size: int, before: Codes | None = None) -> Codes:
     if len(digit) and digit.max() >= size:
         raise UserError(
             f"{digit.max() + 1:,} items have the same codes, and a last digit tells {size:,} "
-            "apart: take more levels, or vectors that tell items apart."
+            "apart: take more codes or levels, or vectors that tell items apart."
         )
     return digit
 

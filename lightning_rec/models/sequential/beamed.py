@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_rec.data.semantic.quantise import Quantizer
 from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError
 from lightning_rec.models.sequential.coded import CodedModel
 from lightning_rec.models.trie import Trie
 
@@ -90,6 +91,11 @@ class BeamedModel(CodedModel):
         """
         if items is not None and items.dim() == 2:
             return self.of_items(queries, items)
+        if self.training and self.beam is not None:
+            raise UserError(
+                f"model.beam={self.beam}: a beam finds some of the items, and this loss wants the "
+                "scores of all or many: say loss=likelihood, or model.beam=null."
+            )
         none = torch.zeros(0, dtype=torch.int64, device=queries.device)
         queries = self.among(queries, none, none)
         scores = queries[:, self.query_width :]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.semantic.quantise import Quantizer
 from lightning_rec.data.split import Histories, Schema
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.language.blocks import cuts, in_blocks
 from lightning_rec.language.encoder import check_length
 from lightning_rec.language.indexed import FRAME, NEXT, OF_TITLE, TO_TITLE, IndexPrompts
@@ -84,6 +84,8 @@ class LCRec(BeamedModel):
         super().__init__(schema, beam, quantizer, levels, codes, unique)
         if "seq" not in tasks or len({*tasks}) < len(tasks):
             raise UserError(f"model.tasks={[*tasks]}: name seq, and others beside it, each once.")
+        if len(tasks) > 1 and not aligned:
+            raise UserError(f"model.aligned=0: {listed(tasks[1:])} would not be learnt.")
         sentences = NEXT if prompts is None else prompts
         if test_prompt >= len(sentences):
             told = f"there are {len(sentences)} sentences, numbered from 0"
