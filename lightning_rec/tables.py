@@ -13,6 +13,7 @@ from lightning_rec.streams import visible
 
 GAP = 2  # blanks between two columns
 LONGEST = 24  # a longer word of text, or of a heading, may be folded
+MOST = 500  # letters of a cell
 LINES = 3  # a first column that takes more of them is listed below
 
 
@@ -74,8 +75,8 @@ class FittedTable:
     _rows: list[tuple[str, ...]] = field(default_factory=list, init=False)
 
     def add_row(self, *cells: str) -> None:
-        """A cell for each column."""
-        self._rows.append(tuple(map(visible, cells)))
+        """A cell for each column, cut off where nobody would read on."""
+        self._rows.append(tuple(map(_cut, map(visible, cells))))
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -110,6 +111,10 @@ class FittedTable:
             )
             for column, own in zip(self.columns, cells, strict=True)
         ]
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= MOST else f"{cell[: MOST - 1]}…"
 
 
 def _has_room(columns: Sequence[Column], width: int) -> bool:

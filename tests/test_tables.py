@@ -72,3 +72,11 @@ def test_without_rows_and_in_letters_that_can_be_written() -> None:
     table = FittedTable("", [*text("setting"), *figures("value")])
     table.add_row("a=1", "0.1 ± 0.2")
     assert "0.1 +- 0.2" in printed(table, 80, encoding="ascii")
+
+
+def test_a_cell_that_nobody_would_read_to_its_end_is_cut_off() -> None:
+    table = FittedTable("", text("title"))
+    table.add_row("red lamp " * 9_000)
+    told = printed(table, 80)
+    assert len(told) < 1_000
+    assert "…" in told
