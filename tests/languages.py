@@ -86,7 +86,8 @@ def _tokenizer(kind: str, words: list[str]) -> Any:
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    special = ["<pad>", "<unk>", "<end>"] if kind != "bert" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
+    causal = kind in ("gpt2", "llama")
+    special = ["<pad>", "<unk>", "<end>"] if causal else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
     made = Tokenizer(
         models.WordLevel(
             {word: i for i, word in enumerate([*special, *words])}, unk_token=special[1]
@@ -95,7 +96,7 @@ def _tokenizer(kind: str, words: list[str]) -> Any:
     made.normalizer = normalizers.Lowercase()
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     names = {"pad_token": special[0], "unk_token": special[1]}
-    if kind != "bert":
+    if causal:
         names |= {"eos_token": "<end>", "bos_token": "<end>"}
     else:
         made.post_processor = processors.TemplateProcessing(

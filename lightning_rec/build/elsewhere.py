@@ -39,9 +39,11 @@ def of_others(learnt: list[Learnt], loaded: Audited[Any], cfg: DictConfig) -> li
 
 
 def _own(run: RunFolder) -> Learnt:
-    card, node = run.card, config.plain(run.config.data)
+    card, node = run.card, config.plain(run.config.get("data")) or {}
     known = {key: card.get(key) for key in ("data_hash", "protocol_hash", "protocol", "partial")}
-    return {"data": card.get("data"), "names": sorted(sets_in(str(card["data"]), node)), **known}
+    name = card.get("data") or node.get("name")  # that of a bundle says neither
+    names = sorted(sets_in(str(name), node)) if name else []
+    return {"data": name, "names": names, **known}
 
 
 def check_elsewhere(

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from omegaconf import OmegaConf
 
-from lightning_rec.bundle.manifest import MANIFEST, WEIGHTS, Kind, read
+from lightning_rec.bundle.manifest import CARD, MANIFEST, WEIGHTS, Kind, read
 from lightning_rec.bundle.opening import open_bundle
 from lightning_rec.bundle.packed import Packed
 from lightning_rec.config import plain
@@ -90,7 +90,8 @@ def unpack(bundle: Path, to: Path) -> RunFolder:
         tables[LEARNT] = _table(bundle, LEARNT)
     with atomic_folder(to) as made:
         write_text(made / "config.yaml", config_yaml(_config(bundle)))
-        write_json(made / "run.json", {"status": "completed", "bundle": manifest.sha256})
+        card = {"status": "completed", "bundle": manifest.sha256, **_learnt(bundle)}
+        write_json(made / "run.json", card)
         shutil.copyfile(bundle / WEIGHTS, made / WEIGHTS)
         if "items" in tables and "code" not in tables["items"].columns:
             tables["items"] = tables["items"].with_row_index("code")
@@ -167,3 +168,14 @@ def check_kind(folder: Path) -> bool:
             "name the run that it was made of, or a bundle of it."
         )
     return (folder / MANIFEST).is_file()
+
+
+def _learnt(bundle: Path) -> dict[str, Any]:
+    """What the card of a bundle says of the data that it was trained on, as far as it is of such a
+    kind.
+    """
+    path = bundle / CARD
+    said = read_json(path) if path.is_file() else {}
+    kinds = {"data": str, "data_hash": str, "protocol": dict, "protocol_hash": str}
+    known = said if isinstance(said, dict) else {}
+    return {key: known[key] for key, kind in kinds.items() if isinstance(known.get(key), kind)}

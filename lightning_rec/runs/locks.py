@@ -19,7 +19,7 @@ _PATIENCE = 10.0  # seconds: what a killed process started may outlive it a litt
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Lock ``folder``, which is made if need be, against further writers; empty, it is removed.
+    """Lock ``folder``, which is made if need be, against further writers.
 
     The lock ends with the process that holds it, the first one of a training on several.
     Raises UserError naming host and process of another writer.
@@ -27,7 +27,7 @@ def one_writer(folder: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
-    path = folder / NAME
+    path, there = folder / NAME, folder.exists()
     descriptor = _acquire(path)
     try:
         os.ftruncate(descriptor, 0)
@@ -37,8 +37,9 @@ def one_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-        with suppress(OSError):  # what nothing was written to is not left behind
-            folder.rmdir()
+        if not there:
+            with suppress(OSError):  # what nothing was written to is not left behind
+                folder.rmdir()
         os.close(descriptor)
 
 

@@ -194,7 +194,9 @@ def reads_order(name: str) -> bool:
     return bool({"next_item", "masked_item"} & set(getattr(class_of(name), "objectives", ())))
 
 
-SEQUENTIAL = [name for name in config.choices("model") if reads_order(name)]
+SEQUENTIAL = [  # but lcrec, which asks a language model and makes no vector of a history
+    name for name in config.choices("model") if reads_order(name) and name != "lcrec"
+]
 HEADS = [
     name
     for name in models_of("click")
