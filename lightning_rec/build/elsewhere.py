@@ -25,9 +25,22 @@ Learnt = dict[str, Any]  # of the card of a run: which data, under which protoco
 
 def learnt_by(run: RunFolder) -> list[Learnt]:
     """What a run had learnt, and what those had that it began with, as far as this was of other
-    data than its own.
+    data than its own. Raises UserError if its card says so in no form of ours.
     """
-    earlier: list[Learnt] = (run.card.get("begun") or {}).get("learnt", [])
+    begun = run.card.get("begun") or {}
+    earlier = begun.get("learnt", []) if isinstance(begun, dict) else None
+    keys = {"data", "names", "data_hash", "protocol_hash", "protocol", "partial"}
+    if not isinstance(earlier, list) or any(
+        not isinstance(before, dict)
+        or not keys <= before.keys()
+        or not isinstance(before["names"], list)
+        or not all(isinstance(name, str) for name in before["names"])
+        for before in earlier
+    ):
+        raise UserError(
+            f"{run.path / 'run.json'}: what stands under 'begun' is not as a training wrote it, so "
+            "that what the run had begun with cannot be told."
+        )
     return [_own(run), *earlier]
 
 

@@ -1,6 +1,7 @@
 """Transfer begins with a run on other data: all of it or nothing, and what belongs to one item never."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.files import sha256_file
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
 Line = Callable[..., list[str]]
@@ -307,6 +309,18 @@ def test_data_of_one_name_in_another_state_or_under_another_cut_is_refused(
     backwards.write_text("\n".join([head, *rows[::-1]]))
     told = refused(*line("a", *given(run)), f"data.path={backwards}", "data.name=a", to)
     assert "was trained on a as well" in told
+
+
+@pytest.mark.parametrize("begun", [[1], {"learnt": "a"}, {"learnt": [{}]}, {"learnt": [3]}])
+def test_a_card_that_says_in_no_form_of_ours_what_it_began_with_is_refused(
+    line: Line, pretrained: Path, refused: Refused, tmp_path: Path, begun: Any
+) -> None:
+    strange = tmp_path / "strange"
+    shutil.copytree(pretrained, strange)
+    run = RunFolder.open(strange)
+    run.note(begun=begun)
+    told = refused(*line("b", *given(strange)), f"run_dir={tmp_path / 'refused'}")
+    assert "what stands under 'begun' is not as a training wrote it" in told
 
 
 def test_what_was_learnt_by_way_of_another_shop_is_refused(
